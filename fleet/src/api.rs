@@ -1,0 +1,116 @@
+//! The fleet API: JSON over HTTPS on the SFU's control port, client certificate required.
+//!
+//! | call | answer | who asks |
+//! | --- | --- | --- |
+//! | `GET /fleet/v1/info` | [`SfuStatus`] | operator, every few seconds |
+//! | `GET /fleet/v1/watch` | [`FleetEvent`]s, one JSON document a line, the first a snapshot | each director replica |
+//! | `POST /fleet/v1/claims` with [`Claim`] | [`Claim`]: the placement that stands | director, before a call's first join |
+//! | `POST /fleet/v1/drain` | empty | operator |
+
+use serde::{Deserialize, Serialize};
+
+pub const INFO_PATH: &str = "/fleet/v1/info";
+pub const WATCH_PATH: &str = "/fleet/v1/watch";
+pub const CLAIMS_PATH: &str = "/fleet/v1/claims";
+pub const DRAIN_PATH: &str = "/fleet/v1/drain";
+
+/// A watch line is sent at least this often, so that a reader can tell a quiet SFU from a dead one.
+pub const WATCH_HEARTBEAT_SECONDS: u64 = 1;
+/// How long a claim stands without the call having begun.
+pub const CLAIM_SECONDS: u64 = 30;
+/// Longest call name accepted, in bytes (LiveKit's limit of a room name).
+pub const MAX_CALL_NAME: usize = 256;
+
+/// What one SFU says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SfuStatus {
+    /// Pod name (host name outside Kubernetes).
+    pub name: String,
+    /// Node name, empty outside Kubernetes.
+    #[serde(default)]
+    pub node: String,
+    /// Version of the program.
+    pub version: String,
+    pub state: SfuState,
+    /// What it tells clients to send media to.
+    pub candidates: Vec<AdvertisedCandidate>,
+    /// Why there is no advertised address, as a sentence; `None` when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_problem: Option<AddressProblem>,
+    pub load: SfuLoad,
+}
+
+/// Whether an SFU takes new calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SfuState {
+    /// No address to advertise yet.
+    Starting,
+    Active,
+    /// Refuses new calls; participants of its running calls are still served.
+    Draining,
+}
+
+/// One address offered to clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdvertisedCandidate {
+    pub protocol: Protocol,
+    pub address: std::net::IpAddr,
+    pub port: u16,
+    /// Name of the [`crate::config::AddressSource`] that gave it.
+    pub source: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    #[serde(rename = "UDP")]
+    Udp,
+    #[serde(rename = "TCP")]
+    Tcp,
+}
+
+/// Why an SFU advertises nothing, or not what was asked for first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressProblem {
+    /// PascalCase, becomes a condition's reason: `StunUnreachable`, `NameNotResolved`, `NoAddress`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Load as the SFU measures it, not the host's CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SfuLoad {
+    pub calls: u32,
+    /// People (not recorders) connected.
+    pub participants: u32,
+    /// Busy share of the busiest media worker over the last seconds, 0 to 100.
+    pub percent: u8,
+}
+
+/// One line of the watch stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum FleetEvent {
+    /// First line of a stream: everything.
+    Snapshot { status: SfuStatus, calls: Vec<String> },
+    /// A call began here.
+    CallStarted { call: String },
+    /// A call ended here.
+    CallEnded { call: String },
+    /// State, address or load changed; also the heartbeat.
+    Status { status: SfuStatus },
+}
+
+/// "This call is to live at that SFU." The first claim of a name wins for [`CLAIM_SECONDS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Name of the call (LiveKit room).
+    pub call: String,
+    /// Pod name of the SFU.
+    pub sfu: String,
+}

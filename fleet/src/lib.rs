@@ -1,0 +1,9 @@
+//! What operator, director and SFU say to each other: plain types, no behaviour that needs a client, a socket or a clock.
+//!
+//! - [`config`]: the file the operator writes and the SFU reads, live.
+//! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
+//! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
+
+pub mod api;
+pub mod config;
+pub mod names;
