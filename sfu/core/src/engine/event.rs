@@ -1,0 +1,45 @@
+//! What the engine tells control.
+
+use crate::engine::path::Path;
+use crate::id::{Rid, SubscriptionKey, TrackKey, TransportKey};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A DTLS datagram from an authenticated path, to be fed to the transport's association.
+    Dtls { transport: TransportKey, datagram: Vec<u8> },
+    /// The client's checks chose a path: the first one means that ICE is connected.
+    PathSelected { transport: TransportKey, path: Path },
+    /// No check has been answered for the consent time (RFC 7675): the client is gone or its network is.
+    ConsentLost { transport: TransportKey },
+    /// A layer's first packet arrived; `rid` is `None` without simulcast.
+    LayerStarted { track: TrackKey, rid: Option<Rid> },
+    /// A subscription's first packet left.
+    SubscriptionStarted { subscription: SubscriptionKey },
+    /// How loud audio tracks were over the last interval; only tracks that sent something.
+    AudioLevels(Vec<AudioLevel>),
+    /// How a track arrives, once a second.
+    TrackQuality { track: TrackKey, quality: Quality },
+    /// How a copy arrives at its subscriber, with each receiver report.
+    SubscriptionQuality { subscription: SubscriptionKey, quality: Quality },
+}
+
+/// Loudness of a track over an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioLevel {
+    pub track: TrackKey,
+    /// Loudest frame, in -dBov: 0 is loudest, 127 silence (RFC 6464).
+    pub loudest: u8,
+    /// Part of the interval's packets at or above the speech threshold, 0 to 100.
+    pub active_percent: u8,
+}
+
+/// Network quality of one stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quality {
+    /// Lost share of the expected packets over the interval, 0.0 to 1.0.
+    pub loss: f32,
+    /// Interarrival jitter in milliseconds (RFC 3550, section 6.4.1).
+    pub jitter_ms: f32,
+    /// Round trip in milliseconds where a report allowed to measure it.
+    pub rtt_ms: Option<f32>,
+}
