@@ -1,1 +1,4 @@
-fn main() {}
+fn main() {
+    use clap::Parser;
+    calls_director::cli::Cli::parse();
+}

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `GET /fleet/v1/info` | [`SfuStatus`] | operator, every few seconds |
 //! | `GET /fleet/v1/watch` | [`FleetEvent`]s, one JSON document a line, the first a snapshot | each director replica |
-//! | `POST /fleet/v1/claims` with [`Claim`] | [`Claim`]: the placement that stands | director, before a call's first join |
+//! | `POST /fleet/v1/claims` with [`Claim`] | [`Placement`]: the placement that stands | director, before a call's first join |
 //! | `POST /fleet/v1/drain` | empty | operator |
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,11 @@ pub const DRAIN_PATH: &str = "/fleet/v1/drain";
 
 /// A watch line is sent at least this often, so that a reader can tell a quiet SFU from a dead one.
 pub const WATCH_HEARTBEAT_SECONDS: u64 = 1;
+/// Response header by which an SFU says why it refused; see [`REFUSED_DRAINING`].
+pub const REFUSED_HEADER: &str = "x-calls-refused";
+/// Value of [`REFUSED_HEADER`] with status 503: "I take no new calls, and this call is not here." The director then
+/// tries another SFU.
+pub const REFUSED_DRAINING: &str = "draining";
 /// How long a claim stands without the call having begun.
 pub const CLAIM_SECONDS: u64 = 30;
 /// Longest call name accepted, in bytes (LiveKit's limit of a room name).
@@ -106,6 +111,9 @@ pub enum FleetEvent {
 }
 
 /// "This call is to live at that SFU." The first claim of a name wins for [`CLAIM_SECONDS`].
+///
+/// The SFU that is asked is the *registrar* of the name; it is seldom the SFU the call is to live at. Directors choose
+/// registrars by rendezvous hash, so that those who see the same SFUs ask the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
@@ -113,4 +121,21 @@ pub struct Claim {
     pub call: String,
     /// Pod name of the SFU.
     pub sfu: String,
+    /// Pod name of an SFU that cannot take the call (gone, or draining). If the claim that stands names it, this claim
+    /// takes its place; of two directors who say so at once, the first wins and both learn its choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+/// Answer to a [`Claim`]: where the call is to live, whoever asked for that first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// Name of the call.
+    pub call: String,
+    /// Pod name of the SFU.
+    pub sfu: String,
+    /// The call runs at the answering SFU itself. That is a fact and stands above any claim.
+    #[serde(default)]
+    pub running: bool,
 }

@@ -3,7 +3,10 @@
 //! - [`config`]: the file the operator writes and the SFU reads, live.
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
 //! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
+//! - `tls` (feature `tls`): the certificate directory as TLS configurations of either side.
 
 pub mod api;
 pub mod config;
 pub mod names;
+#[cfg(feature = "tls")]
+pub mod tls;
