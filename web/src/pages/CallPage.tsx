@@ -1,0 +1,106 @@
+/** One call's page, from the lobby through the call to its end. */
+import { DisconnectReason, type Room, RoomEvent } from 'livekit-client';
+import { useEffect, useRef, useState } from 'react';
+import { Lobby, type LobbyChoice } from '../lobby/Lobby';
+import { identityForThisTab, rememberedPerson, rememberPerson } from '../person';
+import { endProblem, joinProblem, type Problem } from '../problems';
+import { callPath } from '../route';
+import type { PageConfig } from '../server';
+import { joinCall, type OwnMedia } from '../session/join';
+import { Message } from '../ui/Card';
+import { InCall } from './InCall';
+
+type State =
+  | { at: 'lobby'; joining: boolean; problem: Problem | undefined }
+  | { at: 'call'; room: Room; media: OwnMedia }
+  | { at: 'end'; problem: Problem | undefined };
+
+interface Props {
+  call: string;
+  invite: string | undefined;
+  config: PageConfig;
+}
+
+export function CallPage({ call, invite, config }: Props) {
+  const [person, setPerson] = useState(() => rememberedPerson());
+  const [state, setState] = useState<State>({ at: 'lobby', joining: false, problem: undefined });
+  const identity = useRef<Promise<string>>(undefined);
+  const link = `${window.location.origin}${callPath(call, invite)}`;
+
+  useEffect(() => {
+    document.title = state.at === 'call' ? `● ${call}` : `${call} · Calls`;
+  }, [call, state.at]);
+
+  const join = async (choice: LobbyChoice) => {
+    setState({ at: 'lobby', joining: true, problem: undefined });
+    const remembered = { ...person, name: choice.name, ...choice.devices };
+    setPerson(remembered);
+    rememberPerson(remembered);
+    try {
+      identity.current ??= identityForThisTab(person.identity);
+      const room = await joinCall({ call, name: choice.name, identity: await identity.current, invite });
+      room.once(RoomEvent.Disconnected, (reason?: DisconnectReason) => {
+        choice.media.microphone?.stop();
+        choice.media.camera?.stop();
+        setState({ at: 'end', problem: endProblem(reason ?? DisconnectReason.UNKNOWN_REASON) });
+      });
+      setState({ at: 'call', room, media: choice.media });
+    } catch (error) {
+      console.warn('joining failed', error);
+      setState({ at: 'lobby', joining: false, problem: joinProblem(error) });
+    }
+  };
+
+  if (config.access === 'token' && invite === undefined) {
+    return (
+      <Message title="This call takes an invitation">
+        <p>
+          The link you opened names the call “{call}” but carries no invitation. Ask the person who sent it for the
+          full link, which ends in <code>#invite=…</code>, and open that.
+        </p>
+        <p>Do you run this server? <code>calls-operator link</code> makes invitation links.</p>
+      </Message>
+    );
+  }
+
+  switch (state.at) {
+    case 'lobby':
+      return (
+        <Lobby
+          call={call}
+          link={link}
+          person={person}
+          joining={state.joining}
+          problem={state.problem}
+          onJoin={(choice) => void join(choice)}
+        />
+      );
+    case 'call':
+      return <InCall call={call} link={link} room={state.room} media={state.media} />;
+    case 'end':
+      return (
+        <Message
+          title={state.problem?.title ?? 'You left the call'}
+          actions={
+            <>
+              {state.problem?.retry !== false && (
+                <button
+                  type="button"
+                  className="button button-primary"
+                  autoFocus
+                  onClick={() => setState({ at: 'lobby', joining: false, problem: undefined })}
+                >
+                  Join again
+                </button>
+              )}
+              <a className="button" href="/">
+                Start page
+              </a>
+            </>
+          }
+        >
+          <p>{state.problem?.advice ?? `“${call}” goes on as long as somebody is there, and its link stays the same.`}</p>
+        </Message>
+      );
+  }
+}
