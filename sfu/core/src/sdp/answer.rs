@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::client_offers::PublishOptions;
-use super::codec::{self, AcceptedCodec, CodecPolicy, Feedback};
+use super::codec::{self, AcceptedCodec, CodecPolicy};
 use super::description::{Direction, Section, SectionKind, SimulcastStream};
 use super::extension::{self, AcceptedExtension};
 use super::simulcast;
@@ -24,6 +24,7 @@ pub(super) struct Accepted {
     pub direction: Direction,
     pub codecs: Vec<AcceptedCodec>,
     pub extensions: Vec<AcceptedExtension>,
+    extmap_allow_mixed: bool,
     pub layers: Vec<SimulcastStream>,
     /// The first payload type: an m-line needs one even if it is rejected.
     first_format: u8,
@@ -31,9 +32,7 @@ pub(super) struct Accepted {
 
 impl Accepted {
     pub fn new(section: &Section, bundled: bool, policy: &CodecPolicy) -> Self {
-        let media = section.kind.media();
-        let feedback = media.map(|kind| Feedback::of(kind, section.direction.sends())).unwrap_or_default();
-        let codecs = codec::accept(section, policy, feedback);
+        let codecs = codec::accept(section, policy);
         let fits = match section.kind {
             SectionKind::Audio | SectionKind::Video => section.protocol == MEDIA_PROTOCOL && !codecs.is_empty(),
             SectionKind::Application => section.protocol == DATA_PROTOCOL && section.sctp_port.is_some(),
@@ -48,6 +47,7 @@ impl Accepted {
             direction: section.direction,
             codecs,
             extensions: extension::accept(section),
+            extmap_allow_mixed: section.extmap_allow_mixed,
             layers: if section.direction.sends() { simulcast::accept(section) } else { Vec::new() },
             first_format: section.formats.first().map_or(0, |format| format.payload_type),
         }
@@ -96,6 +96,7 @@ impl Reply<'_> {
             direction: self.direction,
             codecs: &accepted.codecs,
             extensions: &accepted.extensions,
+            extmap_allow_mixed: accepted.extmap_allow_mixed,
             layers: if receives { &accepted.layers } else { &[] },
             sends: self.sends,
             opus_parameters: &self.opus_parameters(),

@@ -29,7 +29,6 @@ pub struct ClientOffers {
     policy: CodecPolicy,
     session_id: u64,
     version: u64,
-    extmap_allow_mixed: bool,
     role: Option<DtlsRole>,
     remote: Option<RemoteTransport>,
     lines: Vec<Line>,
@@ -238,7 +237,6 @@ impl ClientOffers {
             policy,
             session_id,
             version: 0,
-            extmap_allow_mixed: false,
             role: None,
             remote: None,
             lines: Vec::new(),
@@ -288,7 +286,6 @@ impl ClientOffers {
         }
         self.role = Some(role);
         self.remote = Some(remote);
-        self.extmap_allow_mixed = description.extmap_allow_mixed;
         self.offer_asked = false;
         self.answer_due = true;
         Ok(outcome)
@@ -416,7 +413,7 @@ impl ClientOffers {
         let mut writer = Writer::new(local, setup(role), self.session_id, self.version);
         self.version += 1;
         let usable = self.lines.iter().map(|line| &line.accepted).filter(|accepted| accepted.usable);
-        writer.session(usable.map(|accepted| &accepted.mid), self.extmap_allow_mixed);
+        writer.session(usable.map(|accepted| &accepted.mid));
         for line in &mut self.lines {
             line.answered = line.direction();
             let options = match line.publication.as_ref().map(|p| p.claim) {

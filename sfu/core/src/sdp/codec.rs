@@ -38,10 +38,11 @@ pub struct Feedback {
 }
 
 impl Feedback {
-    /// What a kind of media can use at most. Transport-wide feedback is ours to send, about what a client sends.
-    pub(super) const fn of(kind: MediaKind, client_sends: bool) -> Self {
+    /// What we take or send of a kind of media. Transport-wide feedback is ours to send, about what a client sends;
+    /// it is accepted where the client only receives, too, as with header extensions.
+    pub(super) const fn of(kind: MediaKind) -> Self {
         let video = matches!(kind, MediaKind::Video);
-        Self { nack: true, pli: video, fir: video, transport_cc: client_sends }
+        Self { nack: true, pli: video, fir: video, transport_cc: true }
     }
 
     fn offered(format: &Format) -> Self {
@@ -120,8 +121,9 @@ fn identify(format: &Format, media: MediaKind) -> Option<Codec> {
 
 /// What is left of an m-line's codecs: those we know and `policy` allows, in the offered order, profiles we can
 /// forward between browsers only, each with its retransmissions.
-pub(super) fn accept(section: &Section, policy: &CodecPolicy, allowed: Feedback) -> Vec<AcceptedCodec> {
+pub(super) fn accept(section: &Section, policy: &CodecPolicy) -> Vec<AcceptedCodec> {
     let Some(media) = section.kind.media() else { return Vec::new() };
+    let allowed = Feedback::of(media);
     let mut accepted: Vec<AcceptedCodec> = Vec::new();
     for format in &section.formats {
         let Some(codec) = identify(format, media).filter(|codec| policy.allows(*codec)) else { continue };
@@ -226,7 +228,8 @@ pub(super) fn offered(media: MediaKind, policy: &CodecPolicy) -> Vec<AcceptedCod
         .filter(|(codec, ..)| kind(*codec) == media && policy.allows(*codec))
         .map(|(codec, payload_type, rtx_payload_type, parameters)| AcceptedCodec {
             mapping: CodecMapping { codec, payload_type, rtx_payload_type, clock_rate: clock_rate(codec) },
-            feedback: Feedback::of(media, false),
+            // We estimate nothing from the feedback of receivers, so none is asked for.
+            feedback: Feedback { transport_cc: false, ..Feedback::of(media) },
             parameters,
         })
         .collect()

@@ -15,8 +15,6 @@ pub struct Description {
     /// `a=group:BUNDLE` (RFC 8843); empty if there is none.
     pub bundle: Vec<Mid>,
     pub ice_lite: bool,
-    /// One-byte and two-byte header extensions may be mixed (RFC 8285, section 6).
-    pub extmap_allow_mixed: bool,
     /// The m-lines in order.
     pub sections: Vec<Section>,
 }
@@ -44,6 +42,8 @@ pub struct Section {
     /// Payload types in order of preference.
     pub formats: Vec<Format>,
     pub extensions: Vec<ExtensionMap>,
+    /// One-byte and two-byte header extensions may be mixed (RFC 8285, section 6).
+    pub extmap_allow_mixed: bool,
     /// Every SSRC named by `a=ssrc`, in order.
     pub ssrcs: Vec<Ssrc>,
     pub ssrc_groups: Vec<SsrcGroup>,

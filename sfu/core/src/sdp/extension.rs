@@ -91,17 +91,18 @@ pub struct AcceptedExtension {
 /// Ids the one-byte form can carry; 15 is reserved (RFC 8285, section 4.2).
 const IDS: std::ops::RangeInclusive<u8> = 1..=14;
 
-/// The extensions of an m-line that we have a use for, in the direction media may flow.
+/// The extensions of an m-line that we have a use for, in either direction of media.
+///
+/// An m-line on which the client only receives accepts what is of use for sending, too: Chromium leaves out of all
+/// later offers what an answer did not accept for the kind of media, and then refuses simulcast for want of names.
 pub(super) fn accept(section: &Section) -> Vec<AcceptedExtension> {
     let Some(kind) = section.kind.media() else { return Vec::new() };
     let mut accepted: Vec<AcceptedExtension> = Vec::new();
     for offered in &section.extensions {
         let Some(extension) = Extension::from_uri(&offered.uri) else { continue };
-        let from_client = section.direction.sends() && offered.direction.sends() && extension.wanted_from_client(kind);
-        let to_client =
-            section.direction.receives() && offered.direction.receives() && extension.wanted_to_client(kind);
+        let wanted = extension.wanted_from_client(kind) || extension.wanted_to_client(kind);
         let taken = accepted.iter().any(|a| a.id == offered.id || a.extension == extension);
-        if (from_client || to_client) && IDS.contains(&offered.id) && !taken {
+        if wanted && IDS.contains(&offered.id) && !taken {
             accepted.push(AcceptedExtension { extension, id: offered.id, direction: offered.direction.reversed() });
         }
     }

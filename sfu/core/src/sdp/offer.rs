@@ -25,6 +25,7 @@ impl Proposal<'_> {
             direction: Direction::new(self.sends.is_some(), false),
             codecs: &codec::offered(self.kind, policy),
             extensions: &extension::offered(self.kind),
+            extmap_allow_mixed: true,
             layers: &[],
             sends: self.sends,
             opus_parameters: if stereo { ";sprop-stereo=1" } else { "" },

@@ -79,6 +79,7 @@ struct Common {
     foreign_fingerprint: bool,
     setup: Option<Setup>,
     direction: Option<Direction>,
+    extmap_allow_mixed: bool,
 }
 
 /// An m-line while it is read.
@@ -175,6 +176,7 @@ impl Parser {
             msid: None,
             formats,
             extensions: Vec::new(),
+            extmap_allow_mixed: false,
             ssrcs: Vec::new(),
             ssrc_groups: Vec::new(),
             simulcast_send: Vec::new(),
@@ -252,7 +254,7 @@ impl Parser {
                 }
             }
             "ice-lite" => self.description.ice_lite = true,
-            "extmap-allow-mixed" => self.description.extmap_allow_mixed = true,
+            "extmap-allow-mixed" => self.session.extmap_allow_mixed = true,
             _ => {}
         }
         Ok(())
@@ -274,6 +276,7 @@ impl Parser {
             }
             "bundle-only" => draft.bundle_only = true,
             "rtcp-mux" => section.rtcp_mux = true,
+            "extmap-allow-mixed" => draft.common.extmap_allow_mixed = true,
             "msid" if section.msid.is_none() => section.msid = Some(self.msid(value)?),
             "rtpmap" => self.rtpmap(section, value)?,
             "fmtp" => {
@@ -424,6 +427,7 @@ impl Parser {
         section.fingerprint = common.fingerprint.or(session.fingerprint);
         section.foreign_fingerprint = common.foreign_fingerprint || session.foreign_fingerprint;
         section.setup = common.setup.or(session.setup);
+        section.extmap_allow_mixed = common.extmap_allow_mixed || session.extmap_allow_mixed;
         self.description.sections.push(section);
         Ok(())
     }

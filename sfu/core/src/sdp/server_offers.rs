@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{self, CodecPolicy, Feedback};
+use super::codec::{self, CodecPolicy};
 use super::description::{Description, Direction, RemoteTransport, Section, Setup};
 use super::offer::Proposal;
 use super::parse::MAX_SECTIONS;
@@ -149,7 +149,7 @@ impl ServerOffers {
         let data = Mid("0".to_owned());
         let mut writer = Writer::new(local, "actpass", self.session_id, self.version);
         let in_use = self.lines.iter().filter(|line| !line.rejected);
-        writer.session(std::iter::once(&data).chain(in_use.map(|line| &line.mid)), true);
+        writer.session(std::iter::once(&data).chain(in_use.map(|line| &line.mid)));
         writer.data(&data, DATA_PROTOCOL);
         for line in &mut self.lines {
             line.offered = line.direction();
@@ -253,7 +253,7 @@ impl Line {
     /// What the client says of it.
     fn apply(&mut self, section: &Section, policy: &CodecPolicy, outcome: &mut AnswerOutcome) {
         self.rejected |= section.rejected;
-        let codecs = codec::accept(section, policy, Feedback::of(self.kind, false));
+        let codecs = codec::accept(section, policy);
         let taken = !section.rejected && section.direction.receives() && !codecs.is_empty();
         let Some(subscription) = &self.sends else { return };
         if !taken {

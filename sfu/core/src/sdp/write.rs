@@ -30,6 +30,7 @@ pub(super) struct MediaLines<'a> {
     pub direction: Direction,
     pub codecs: &'a [AcceptedCodec],
     pub extensions: &'a [AcceptedExtension],
+    pub extmap_allow_mixed: bool,
     /// Encodings we receive.
     pub layers: &'a [SimulcastStream],
     /// What we send.
@@ -59,16 +60,13 @@ impl<'a> Writer<'a> {
         writer
     }
 
-    pub fn session<'m>(&mut self, mids: impl Iterator<Item = &'m Mid>, extmap_allow_mixed: bool) {
+    pub fn session<'m>(&mut self, mids: impl Iterator<Item = &'m Mid>) {
         self.line("a=ice-lite");
         self.put("a=group:BUNDLE");
         for mid in mids {
             self.put(format_args!(" {}", mid.0));
         }
         self.put("\r\n");
-        if extmap_allow_mixed {
-            self.line("a=extmap-allow-mixed");
-        }
         self.line("a=msid-semantic: WMS *");
     }
 
@@ -103,6 +101,9 @@ impl<'a> Writer<'a> {
         self.line("a=rtcp-rsize");
         for codec in lines.codecs {
             self.codec(codec, lines.opus_parameters);
+        }
+        if lines.extmap_allow_mixed {
+            self.line("a=extmap-allow-mixed");
         }
         for accepted in lines.extensions {
             self.put(format_args!("a=extmap:{}", accepted.id));
