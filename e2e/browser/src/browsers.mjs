@@ -1,0 +1,107 @@
+// Starts Chromium and Firefox so that calls work in them without a screen, a microphone or a person to ask.
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import puppeteer from 'puppeteer-core';
+import { CODE_TITLE } from './codetab.mjs';
+import { Firewall } from './firewall.mjs';
+
+const EXECUTABLES = {
+  chromium: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  firefox: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+};
+
+const CHROMIUM_FLAGS = [
+  // As root in a container there are no user namespaces to build a sandbox of.
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-dev-shm-usage',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--autoplay-policy=no-user-gesture-required',
+  // Several people share one machine and no window is ever on top: none of them is in the background.
+  '--disable-background-timer-throttling',
+  '--disable-renderer-backgrounding',
+  '--disable-backgrounding-occluded-windows',
+  // Whoever shares a screen shares the tab with the code. Chromium's fake devices would share a picture of their own
+  // instead, and microphone and camera are ours anyway (inpage.mjs).
+  `--auto-select-tab-capture-source-by-title=${CODE_TITLE}`,
+  // Loopback and LAN addresses as candidates, not mDNS names that nothing here resolves.
+  '--disable-features=WebRtcHideLocalIpsWithMdns,Translate,MediaRouter',
+];
+
+const FIREFOX_PREFS = {
+  'media.navigator.permission.disabled': true,
+  'media.navigator.streams.fake': true,
+  'media.autoplay.default': 0,
+  'media.autoplay.blocking_policy': 0,
+  'media.autoplay.block-webaudio': false,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  'datareporting.policy.dataSubmissionEnabled': false,
+  'app.update.enabled': false,
+};
+
+/** A running browser. Each person in it has a context (cookies, storage) of their own. */
+export class Browser {
+  constructor(puppeteerBrowser, name, version, folder, firewall) {
+    this.puppeteer = puppeteerBrowser;
+    this.name = name;
+    this.version = version;
+    this.folder = folder;
+    this.firewall = firewall;
+  }
+
+  async close() {
+    try {
+      // A browser that does not end by itself is ended.
+      const process = this.puppeteer.process();
+      const timer = setTimeout(() => process?.kill('SIGKILL'), 5_000);
+      await this.puppeteer.close().catch(() => process?.kill('SIGKILL'));
+      clearTimeout(timer);
+    } finally {
+      await this.firewall?.down();
+      await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }).catch(() => {});
+    }
+  }
+}
+
+/** Starts a browser; `params` as in README.md. */
+export async function launch({ browser: name, dropUdp = false, dropTcpPorts = [], width = 1280, height = 800, limit }) {
+  const executable = EXECUTABLES[name];
+  if (executable === undefined) throw new Error(`there is no browser ${name}; there are chromium and firefox`);
+  const folder = await mkdtemp(join(tmpdir(), `calls-${name}-`));
+  const firewall = dropUdp || dropTcpPorts.length > 0 ? new Firewall({ dropUdp, dropTcpPorts }) : undefined;
+  try {
+    await firewall?.up(folder);
+    const started = await puppeteer.launch({
+      browser: name === 'firefox' ? 'firefox' : 'chrome',
+      executablePath: firewall === undefined ? executable : await wrapper(firewall, executable, folder),
+      headless: true,
+      // With a firewall the blocked user must own the profile; Puppeteer's own profile would be root's.
+      ...(name === 'chromium' || firewall === undefined ? { userDataDir: join(folder, 'profile') } : {}),
+      args: name === 'chromium' ? [...CHROMIUM_FLAGS, `--window-size=${width},${height}`] : [`--width=${width}`, `--height=${height}`],
+      ...(name === 'firefox' ? { extraPrefsFirefox: FIREFOX_PREFS } : {}),
+      defaultViewport: { width, height },
+      timeout: Math.max(limit, 60_000),
+      protocolTimeout: 120_000,
+      env: { ...process.env, TMPDIR: folder, MOZ_HEADLESS_WIDTH: String(width), MOZ_HEADLESS_HEIGHT: String(height) },
+    });
+    return new Browser(started, name, await started.version(), folder, firewall);
+  } catch (error) {
+    await firewall?.down();
+    await rm(folder, { recursive: true, force: true }).catch(() => {});
+    throw new Error(`${name} did not start: ${error.message}`);
+  }
+}
+
+/** A script that starts the browser as the blocked user; Puppeteer starts one executable and adds arguments. */
+async function wrapper(firewall, executable, folder) {
+  const path = join(folder, 'start');
+  const command = firewall.command(executable, folder).join(' ');
+  await writeFile(path, `#!/bin/sh\nchown -R --reference=${folder} ${folder}\nexec ${command} "$@"\n`);
+  await chmod(path, 0o755);
+  return path;
+}

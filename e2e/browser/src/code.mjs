@@ -1,0 +1,44 @@
+// The code that a shared screen shows; its format is described in `web/src/session/code.ts`, which draws it too.
+//
+// Both functions are sent into pages as text, so each stands alone.
+
+/** Draws a number (16 bits) over a whole canvas: 8 × 4 cells, pattern, high byte, low byte, check. */
+export function drawCode(canvas, number) {
+  const context = canvas.getContext('2d');
+  const high = (number >> 8) & 0xff;
+  const low = number & 0xff;
+  [0b1011_0010, high, low, high ^ low ^ 0x5a].forEach((byte, row) => {
+    for (let column = 0; column < 8; column++) {
+      context.fillStyle = (byte >> (7 - column)) & 1 ? '#fff' : '#000';
+      context.fillRect((column * canvas.width) / 8, (row * canvas.height) / 4, canvas.width / 8, canvas.height / 4);
+    }
+  });
+}
+
+/**
+ * Reads the number out of a picture: `pixels` are RGBA bytes, row by row.
+ *
+ * Null if the picture is no code. Looks at the middle of each cell, where scaling and compression blur least.
+ */
+export function readCode(pixels, width, height) {
+  const bytes = [];
+  for (let row = 0; row < 4; row++) {
+    let byte = 0;
+    for (let column = 0; column < 8; column++) {
+      let sum = 0;
+      let count = 0;
+      for (let dy = 3; dy <= 7; dy++) {
+        for (let dx = 3; dx <= 7; dx++) {
+          const x = Math.floor(((column + dx / 10) * width) / 8);
+          const y = Math.floor(((row + dy / 10) * height) / 4);
+          sum += pixels[(y * width + x) * 4 + 1];
+          count++;
+        }
+      }
+      byte = (byte << 1) | (sum / count > 127 ? 1 : 0);
+    }
+    bytes.push(byte);
+  }
+  const [pattern, high, low, check] = bytes;
+  return pattern === 0b1011_0010 && (high ^ low ^ 0x5a) === check ? (high << 8) | low : null;
+}
