@@ -5,7 +5,12 @@
 //! time, it can be written down, and read back elsewhere it goes on where it stopped.
 //! The parts must not know calls, participants or session descriptions.
 
+pub mod association;
+pub mod certificate;
+pub mod dtls;
+mod guard;
 pub mod ice;
+pub mod sctp;
 pub mod srtp;
 
 use serde::{Deserialize, Serialize};

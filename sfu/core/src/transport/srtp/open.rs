@@ -131,7 +131,7 @@ fn estimate_index(highest: u64, sequence_number: u16) -> Option<u64> {
     } else {
         roc
     };
-    (roc <= u64::from(u32::MAX)).then_some(roc << 16 | u64::from(sequence_number))
+    u32::try_from(roc).is_ok().then_some(roc << 16 | u64::from(sequence_number))
 }
 
 /// An [`Opener`], written down. Carries the key: whatever stores or sends it must keep it secret.
