@@ -21,7 +21,8 @@ pub const REFUSED_HEADER: &str = "x-calls-refused";
 /// Value of [`REFUSED_HEADER`] with status 503: "I take no new calls, and this call is not here." The director then
 /// tries another SFU.
 pub const REFUSED_DRAINING: &str = "draining";
-/// How long a claim stands without the call having begun.
+/// How long a claim stands after it was last asked for. Long enough for the call to begin and every director to see it;
+/// short enough that nobody is sent to an old choice long after.
 pub const CLAIM_SECONDS: u64 = 30;
 /// Longest call name accepted, in bytes (LiveKit's limit of a room name).
 pub const MAX_CALL_NAME: usize = 256;
@@ -110,7 +111,7 @@ pub enum FleetEvent {
     Status { status: SfuStatus },
 }
 
-/// "This call is to live at that SFU." The first claim of a name wins for [`CLAIM_SECONDS`].
+/// "This call is to live at that SFU." The first claim of a name wins, for [`CLAIM_SECONDS`].
 ///
 /// The SFU that is asked is the *registrar* of the name; it is seldom the SFU the call is to live at. Directors choose
 /// registrars by rendezvous hash, so that those who see the same SFUs ask the same ones.

@@ -4,7 +4,7 @@
 //! client checks for [`tls_name::SFU`] whatever address it called, and an SFU tells its callers apart by [`Role`].
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -34,6 +34,48 @@ impl std::fmt::Debug for TlsFiles {
 pub enum Role {
     Director,
     Operator,
+}
+
+/// A configuration that follows its directory: certificates are renewed while programs run.
+///
+/// Nothing happens by itself: whoever owns it calls [`Reloading::refresh`] every [`RELOAD_SECONDS`].
+#[derive(Debug)]
+pub struct Reloading<T> {
+    directory: PathBuf,
+    build: fn(&TlsFiles) -> Result<T, TlsFilesError>,
+    current: RwLock<(TlsFiles, Arc<T>)>,
+}
+
+/// How often a certificate directory is looked at. The files are small and in memory (a mounted Secret), and a
+/// certificate is renewed days before it ends.
+pub const RELOAD_SECONDS: u64 = 5;
+
+impl<T> Reloading<T> {
+    /// Reads `directory` for the first time; `build` is [`TlsFiles::client_config`] or [`TlsFiles::server_config`].
+    pub fn open(directory: &Path, build: fn(&TlsFiles) -> Result<T, TlsFilesError>) -> Result<Self, TlsFilesError> {
+        let files = TlsFiles::read(directory)?;
+        let value = Arc::new(build(&files)?);
+        Ok(Self { directory: directory.to_owned(), build, current: RwLock::new((files, value)) })
+    }
+
+    /// The configuration for the next connection.
+    pub fn get(&self) -> Arc<T> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Reads the directory again; true if a new configuration is in force.
+    ///
+    /// # Errors
+    /// The one in force stays when the files cannot be used, as when they are seen half written.
+    pub fn refresh(&self) -> Result<bool, TlsFilesError> {
+        let files = TlsFiles::read(&self.directory)?;
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == files {
+            return Ok(false);
+        }
+        let value = Arc::new((self.build)(&files)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (files, value);
+        Ok(true)
+    }
 }
 
 /// Why a certificate directory cannot be used.
@@ -178,6 +220,31 @@ mod tests {
         let files = files_for(tls_name::SFU);
         files.client_config().unwrap();
         files.server_config().unwrap();
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+        let directory = std::env::temp_dir().join(format!("calls-fleet-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let write = |files: &TlsFiles| {
+            std::fs::write(directory.join(path::TLS_CERT), &files.certificate).unwrap();
+            std::fs::write(directory.join(path::TLS_KEY), &files.key).unwrap();
+            std::fs::write(directory.join(path::TLS_CA), &files.ca).unwrap();
+        };
+        write(&files_for(tls_name::SFU));
+        let tls = Reloading::open(&directory, TlsFiles::server_config).unwrap();
+        let first = tls.get();
+        assert!(!tls.refresh().unwrap());
+
+        let renewed = files_for(tls_name::SFU);
+        write(&TlsFiles { key: Vec::new(), ..renewed.clone() });
+        tls.refresh().unwrap_err();
+        assert!(Arc::ptr_eq(&first, &tls.get()));
+
+        write(&renewed);
+        assert!(tls.refresh().unwrap());
+        assert!(!Arc::ptr_eq(&first, &tls.get()));
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

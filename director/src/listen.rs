@@ -1,0 +1,121 @@
+//! Accepting HTTP/1.1 connections: how many at once, how long a header may take and be.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// For a header to come, and for an idle connection to bring the next one.
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
+/// Longest header: a join carries its token and a compressed offer in the URL.
+const MAX_HEADER_BYTES: usize = 256 << 10;
+const MAX_HEADERS: usize = 100;
+/// After a failed accept (out of file descriptors, mostly), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long requests under way may take to end when the director stops.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A socket on `port` of `address`, or of all addresses: IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match address {
+        Some(address) => TcpListener::bind((address, port)).await,
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+            }
+            bound => bound,
+        },
+    }
+}
+
+/// Serves connections until `stop`, at most `limit` at once; then lets the requests under way end.
+///
+/// A connection that became a websocket counts until its response was written: what follows is its tunnel's.
+pub async fn serve<F, A, B, E>(listener: TcpListener, limit: usize, stop: CancellationToken, answer: F)
+where
+    F: Fn(SocketAddr, Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let free = Arc::new(Semaphore::new(limit));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (accepted, permit) = accept(&listener, &free) => match accepted {
+                Ok((socket, client)) => {
+                    let (answer, stop) = (answer.clone(), stop.clone());
+                    connections.spawn(async move {
+                        serve_connection(socket, client, stop, answer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FINISH_LIMIT, finished).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+) -> (io::Result<(TcpStream, SocketAddr)>, Option<tokio::sync::OwnedSemaphorePermit>) {
+    // The semaphore is never closed; without a permit the connection would only go uncounted.
+    let permit = free.clone().acquire_owned().await.ok();
+    (listener.accept().await, permit)
+}
+
+async fn serve_connection<F, A, B, E>(socket: TcpStream, client: SocketAddr, stop: CancellationToken, answer: F)
+where
+    F: Fn(SocketAddr, Request<Incoming>) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!(%error, "failed to set TCP_NODELAY");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(socket), service_fn(|request| answer(client, request)))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection broke");
+    }
+}
