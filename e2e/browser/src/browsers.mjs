@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { CODE_TITLE } from './codetab.mjs';
 import { Firewall } from './firewall.mjs';
+import { Loudspeaker } from './sound.mjs';
 
 const EXECUTABLES = {
   chromium: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -46,12 +47,11 @@ const FIREFOX_PREFS = {
 
 /** A running browser. Each person in it has a context (cookies, storage) of their own. */
 export class Browser {
-  constructor(puppeteerBrowser, name, version, folder, firewall) {
+  constructor(puppeteerBrowser, name, version, helpers) {
     this.puppeteer = puppeteerBrowser;
     this.name = name;
     this.version = version;
-    this.folder = folder;
-    this.firewall = firewall;
+    this.helpers = helpers;
   }
 
   async close() {
@@ -62,8 +62,7 @@ export class Browser {
       await this.puppeteer.close().catch(() => process?.kill('SIGKILL'));
       clearTimeout(timer);
     } finally {
-      await this.firewall?.down();
-      await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }).catch(() => {});
+      await this.helpers.end();
     }
   }
 }
@@ -72,28 +71,59 @@ export class Browser {
 export async function launch({ browser: name, dropUdp = false, dropTcpPorts = [], width = 1280, height = 800, limit }) {
   const executable = EXECUTABLES[name];
   if (executable === undefined) throw new Error(`there is no browser ${name}; there are chromium and firefox`);
-  const folder = await mkdtemp(join(tmpdir(), `calls-${name}-`));
-  const firewall = dropUdp || dropTcpPorts.length > 0 ? new Firewall({ dropUdp, dropTcpPorts }) : undefined;
+  const helpers = await Helpers.start(name, { dropUdp, dropTcpPorts });
+  const { folder, firewall, speaker } = helpers;
   try {
-    await firewall?.up(folder);
     const started = await puppeteer.launch({
       browser: name === 'firefox' ? 'firefox' : 'chrome',
       executablePath: firewall === undefined ? executable : await wrapper(firewall, executable, folder),
       headless: true,
-      // With a firewall the blocked user must own the profile; Puppeteer's own profile would be root's.
-      ...(name === 'chromium' || firewall === undefined ? { userDataDir: join(folder, 'profile') } : {}),
-      args: name === 'chromium' ? [...CHROMIUM_FLAGS, `--window-size=${width},${height}`] : [`--width=${width}`, `--height=${height}`],
+      userDataDir: join(folder, 'profile'),
+      args:
+        name === 'chromium'
+          ? [...CHROMIUM_FLAGS, `--window-size=${width},${height}`]
+          : [`--width=${width}`, `--height=${height}`],
       ...(name === 'firefox' ? { extraPrefsFirefox: FIREFOX_PREFS } : {}),
       defaultViewport: { width, height },
       timeout: Math.max(limit, 60_000),
       protocolTimeout: 120_000,
-      env: { ...process.env, TMPDIR: folder, MOZ_HEADLESS_WIDTH: String(width), MOZ_HEADLESS_HEIGHT: String(height) },
+      env: {
+        ...process.env,
+        ...speaker?.env,
+        TMPDIR: folder,
+        MOZ_HEADLESS_WIDTH: String(width),
+        MOZ_HEADLESS_HEIGHT: String(height),
+      },
     });
-    return new Browser(started, name, await started.version(), folder, firewall);
+    return new Browser(started, name, await started.version(), helpers);
   } catch (error) {
-    await firewall?.down();
-    await rm(folder, { recursive: true, force: true }).catch(() => {});
+    await helpers.end();
     throw new Error(`${name} did not start: ${error.message}`);
+  }
+}
+
+/** What a browser needs around it: a folder, and maybe a firewall and a loudspeaker. */
+class Helpers {
+  static async start(name, blocked) {
+    const helpers = new Helpers();
+    helpers.folder = await mkdtemp(join(tmpdir(), `calls-${name}-`));
+    try {
+      if (name === 'firefox') helpers.speaker = await Loudspeaker.start(helpers.folder);
+      if (blocked.dropUdp || blocked.dropTcpPorts.length > 0) {
+        helpers.firewall = new Firewall(blocked);
+        await helpers.firewall.up(helpers.folder);
+      }
+      return helpers;
+    } catch (error) {
+      await helpers.end();
+      throw error;
+    }
+  }
+
+  async end() {
+    this.speaker?.stop();
+    await this.firewall?.down();
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }).catch(() => {});
   }
 }
 
@@ -101,7 +131,7 @@ export async function launch({ browser: name, dropUdp = false, dropTcpPorts = []
 async function wrapper(firewall, executable, folder) {
   const path = join(folder, 'start');
   const command = firewall.command(executable, folder).join(' ');
-  await writeFile(path, `#!/bin/sh\nchown -R --reference=${folder} ${folder}\nexec ${command} "$@"\n`);
+  await writeFile(path, `#!/bin/sh\nchown -R --reference=${folder} ${folder}/profile\nexec ${command} "$@"\n`);
   await chmod(path, 0o755);
   return path;
 }
