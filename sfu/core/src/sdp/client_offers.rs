@@ -517,3 +517,6 @@ fn signalled(section: &Section) -> Vec<SignalledSsrc> {
     let media = section.ssrcs.iter().copied().filter(|ssrc| !is_rtx(*ssrc));
     media.map(|media| SignalledSsrc { media, rtx: rtx_of(media) }).collect()
 }
+
+#[cfg(test)]
+mod tests;

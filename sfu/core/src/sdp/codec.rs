@@ -249,3 +249,87 @@ pub(super) fn same_numbers(one: &[AcceptedCodec], other: &[AcceptedCodec]) -> bo
     let within = |a: &[AcceptedCodec], b: &[AcceptedCodec]| a.iter().all(|x| b.iter().any(|y| x.mapping == y.mapping));
     within(one, other) && within(other, one)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::Description;
+
+    fn section(media: &str, formats: &[(u8, &str, &str)]) -> Section {
+        let numbers: Vec<_> = formats.iter().map(|(payload_type, ..)| payload_type.to_string()).collect();
+        let mut text = format!("v=0\nm={media} 9 UDP/TLS/RTP/SAVPF {}\na=mid:0\n", numbers.join(" "));
+        for (payload_type, name, parameters) in formats {
+            let lines = format!("a=rtpmap:{payload_type} {name}\na=fmtp:{payload_type} {parameters}\n");
+            text.push_str(&lines);
+        }
+        Description::parse(&text).expect("valid").sections.remove(0)
+    }
+
+    fn accepted(media: &str, formats: &[(u8, &str, &str)]) -> Vec<(u8, Option<u8>, String)> {
+        let accepted = accept(&section(media, formats), &CodecPolicy { enabled: ALL.to_vec() });
+        accepted.into_iter().map(|a| (a.mapping.payload_type, a.mapping.rtx_payload_type, a.parameters)).collect()
+    }
+
+    #[test]
+    fn one_profile_of_each_codec_is_taken() {
+        let h264 =
+            |id: &str, mode: &str| format!("level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={id}");
+        let parameters = [
+            ("VP9/90000", "profile-id=0", Some("profile-id=0".to_owned())),
+            ("VP9/90000", "", Some("profile-id=0".to_owned())),
+            ("VP9/90000", "profile-id=2", None),
+            ("H264/90000", "profile-level-id=42e01f;packetization-mode=1", Some(h264("42e01f", "1"))),
+            ("H264/90000", "profile-level-id=42E01F", Some(h264("42E01F", "0"))),
+            ("H264/90000", "profile-level-id=4d801f;packetization-mode=1", Some(h264("4d801f", "1"))),
+            ("H264/90000", "profile-level-id=42001f;packetization-mode=1", None),
+            ("H264/90000", "profile-level-id=640c1f;packetization-mode=1", None),
+            ("H264/90000", "profile-level-id=42e01f;packetization-mode=2", None),
+            ("H264/90000", "profile-level-id=+2e01f;packetization-mode=1", None),
+            ("H264/90000", "packetization-mode=1", None),
+            ("AV1/90000", "level-idx=5;profile=0;tier=0", Some("level-idx=5;profile=0;tier=0".to_owned())),
+            ("AV1/90000", "profile=1", None),
+            ("vp8/90000", "max-fs=12288;max-fr=60", Some(String::new())),
+            ("VP8/48000", "", None),
+            ("ulpfec/90000", "", None),
+        ];
+        for (name, offered, expected) in parameters {
+            let result = accepted("video", &[(100, name, offered)]);
+            assert_eq!(result.into_iter().next().map(|(_, _, ours)| ours), expected, "{name} {offered}");
+        }
+    }
+
+    #[test]
+    fn retransmissions_are_found_by_what_they_repeat() {
+        let formats =
+            [(96, "VP8/90000", "x"), (98, "VP9/90000", "x"), (99, "rtx/90000", "apt=98"), (97, "rtx/90000", "apt=100")];
+        let facts: Vec<_> = accepted("video", &formats).into_iter().map(|(pt, rtx, _)| (pt, rtx)).collect();
+        assert_eq!(facts, [(96, None), (98, Some(99))]);
+    }
+
+    #[test]
+    fn redundant_audio_is_taken_around_opus_only() {
+        let opus = (111, "opus/48000/2", "minptime=10");
+        let numbers = |formats: &[_]| accepted("audio", formats).into_iter().map(|(pt, ..)| pt).collect::<Vec<_>>();
+        assert_eq!(numbers(&[(63, "red/48000/2", "111/111"), opus]), [63, 111]);
+        assert_eq!(numbers(&[(63, "red/48000/2", "9/9"), opus, (9, "G722/8000", "x")]), [111]);
+        assert_eq!(numbers(&[(63, "red/48000/2", "x"), opus]), [111]);
+        assert_eq!(numbers(&[(111, "opus/48000/1", "x"), (0, "PCMU/8000", "x")]), [0]);
+    }
+
+    #[test]
+    fn numbers_of_ours_are_never_used_twice() {
+        let policy = CodecPolicy { enabled: ALL.to_vec() };
+        let mut numbers: Vec<u8> = [MediaKind::Audio, MediaKind::Video]
+            .into_iter()
+            .flat_map(|media| offered(media, &policy))
+            .flat_map(|codec| [Some(codec.mapping.payload_type), codec.mapping.rtx_payload_type])
+            .flatten()
+            .collect();
+        let n = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), n);
+        // 64 to 95 would be taken for RTCP on a multiplexed port (RFC 5761, section 4); 63 is the last below.
+        assert!(numbers.iter().all(|number| *number < 64 || *number > 95));
+    }
+}

@@ -150,3 +150,52 @@ fn ids(accepted: &[AcceptedExtension], wanted: impl Fn(&AcceptedExtension) -> bo
     }
     ids
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::Description;
+
+    fn accepted(media: &str, lines: &str) -> Vec<AcceptedExtension> {
+        let text = format!("v=0\nm={media} 9 UDP/TLS/RTP/SAVPF 96\na=mid:0\n{lines}");
+        accept(&Description::parse(&text).expect("valid").sections[0])
+    }
+
+    #[test]
+    fn ids_are_the_offers_and_each_is_used_once() {
+        let lines = "a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid\na=extmap:3 urn:3gpp:video-orientation\n\
+                     a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\na=extmap:5 urn:unheard-of\n\
+                     a=extmap:15 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\n";
+        let facts: Vec<_> = accepted("video", lines).into_iter().map(|a| (a.extension, a.id)).collect();
+        assert_eq!(facts, [(Extension::Mid, 3)]);
+    }
+
+    #[test]
+    fn each_direction_has_its_own() {
+        let lines = "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\n\
+                     a=extmap:2/sendonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\n\
+                     a=extmap:6/recvonly http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\n";
+        let accepted = accepted("video", lines);
+        let directions: Vec<_> = accepted.iter().map(|a| a.direction).collect();
+        assert_eq!(directions, [Direction::SendRecv, Direction::RecvOnly, Direction::SendOnly]);
+        let from = Extensions { mid: Some(1), rid: Some(2), ..Extensions::default() };
+        assert_eq!(from_client(&accepted, MediaKind::Video), from);
+        let to = Extensions { mid: Some(1), playout_delay: Some(6), ..Extensions::default() };
+        assert_eq!(to_client(&accepted, MediaKind::Video), to);
+    }
+
+    #[test]
+    fn audio_is_measured_and_video_is_not() {
+        let line = "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\n";
+        assert_eq!((accepted("audio", line).len(), accepted("video", line).len()), (1, 0));
+    }
+
+    #[test]
+    fn ids_of_ours_are_the_same_on_every_m_line() {
+        let (audio, video) = (offered(MediaKind::Audio), offered(MediaKind::Video));
+        for a in &audio {
+            assert!(video.iter().all(|v| (v.id == a.id) == (v.extension == a.extension)));
+        }
+        assert!(audio.iter().chain(&video).all(|a| IDS.contains(&a.id)));
+    }
+}

@@ -28,6 +28,8 @@ mod parse;
 mod server_offers;
 mod simulcast;
 mod subscription;
+#[cfg(test)]
+mod testing;
 mod write;
 
 pub use candidate::{Candidate, Protocol};

@@ -477,3 +477,134 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x27 | 0x2a | 0x2b | 0x2d | 0x2e | 0x30..=0x39 | 0x41..=0x5a | 0x5e..=0x7e)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n";
+
+    fn parse(lines: &str) -> Result<Description, ParseError> {
+        Description::parse(&format!("{SESSION}{lines}"))
+    }
+
+    fn section(lines: &str) -> Section {
+        let description = parse(&format!("m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:0\r\n{lines}"));
+        description.expect("valid").sections.remove(0)
+    }
+
+    fn error_of(line: &str) -> ParseError {
+        let lines = format!("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{line}\r\n");
+        parse(&lines).expect_err(line)
+    }
+
+    #[test]
+    fn attributes_of_the_session_hold_for_each_m_line_that_has_none_of_its_own() {
+        let description = parse(
+            "a=ice-ufrag:sess\r\na=setup:actpass\r\na=recvonly\r\na=extmap-allow-mixed\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:1\r\na=ice-ufrag:own1\r\na=setup:active\r\na=inactive\r\n",
+        )
+        .expect("valid");
+        let facts = |s: &Section| (s.ice_ufrag.clone(), s.setup, s.direction, s.extmap_allow_mixed);
+        let of_session = (Some("sess".into()), Some(Setup::ActPass), Direction::RecvOnly, true);
+        assert_eq!(facts(&description.sections[0]), of_session);
+        let own = (Some("own1".into()), Some(Setup::Active), Direction::Inactive, true);
+        assert_eq!(facts(&description.sections[1]), own);
+    }
+
+    #[test]
+    fn port_zero_rejects_unless_the_m_line_is_bundled_only() {
+        let rejected = |lines: &str| parse(lines).expect("valid").sections[0].rejected;
+        assert!(rejected("m=audio 0 UDP/TLS/RTP/SAVPF 0\na=mid:0\n"));
+        assert!(!rejected("m=audio 0 UDP/TLS/RTP/SAVPF 0\na=mid:0\na=bundle-only\n"));
+        assert!(!rejected("m=audio 9/2 UDP/TLS/RTP/SAVPF 0\na=mid:0\n"));
+    }
+
+    #[test]
+    fn payload_types_have_their_names_parameters_and_feedback() {
+        let section = section(
+            "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:* nack\r\na=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\n\
+             a=fmtp:97 apt=96\r\na=rtpmap:98 unknown/1\r\n",
+        );
+        let [vp8, rtx] = section.formats.as_slice() else { panic!("{:?}", section.formats) };
+        assert_eq!((vp8.payload_type, vp8.name.as_str(), vp8.clock_rate), (96, "VP8", 90_000));
+        assert_eq!(vp8.feedback, ["nack", "nack pli"]);
+        assert_eq!((rtx.parameter("apt"), rtx.feedback.as_slice()), (Some("96"), &["nack".to_owned()][..]));
+    }
+
+    #[test]
+    fn simulcast_takes_the_first_of_alternatives_and_knows_what_is_paused() {
+        let section =
+            section("a=rid:q send\r\na=rid:h send pt=96\r\na=rid:x recv\r\na=simulcast:recv x send ~q,z;h\r\n");
+        let streams: Vec<_> = section.simulcast_send.iter().map(|s| (s.rid.0.as_str(), s.paused)).collect();
+        assert_eq!(streams, [("q", true), ("h", false)]);
+        assert_eq!(section.rids_send, [Rid("q".into()), Rid("h".into())]);
+    }
+
+    #[test]
+    fn of_several_fingerprints_the_one_with_sha_256_counts() {
+        let hash = ["0A"; 32].join(":");
+        let section = section(&format!("a=fingerprint:sha-1 00:11\r\na=fingerprint:SHA-256 {hash}\r\n"));
+        assert_eq!(section.fingerprint, Some(Fingerprint([10; 32])));
+    }
+
+    #[test]
+    fn unknown_lines_and_attributes_are_passed_over() {
+        let section = section("b=AS:1\r\na=unheard-of\r\na=msid-semantic: WMS\r\nz=0 0\r\na=extmap:4096 urn:x\r\n");
+        assert!(section.extensions.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let malformed = |attribute| ParseError::Malformed { line: 7, attribute };
+        for (line, attribute) in [
+            ("a=mid:two words", "mid"),
+            ("a=mid:longer-than-16-by", "mid"),
+            ("a=rid:a/b send", "rid"),
+            ("a=simulcast:send a;;b", "rid"),
+            ("a=ice-ufrag:abc", "ice-ufrag"),
+            ("a=ice-pwd:tooshort", "ice-pwd"),
+            ("a=setup:maybe", "setup"),
+            ("a=fingerprint:sha-256 00:11", "fingerprint"),
+            ("a=rtpmap:96", "rtpmap"),
+            ("a=rtpmap:96 VP8/fast", "rtpmap"),
+            ("a=extmap:0x1 urn:x", "extmap"),
+            ("a=extmap:1/upwards urn:x", "extmap"),
+            ("a=ssrc:-1 cname:x", "ssrc"),
+            ("a=sctp-port:70000", "sctp-port"),
+            ("m=audio", "m="),
+            ("m=audio x UDP/TLS/RTP/SAVPF 0", "port"),
+            ("m=audio 9 UDP/TLS/RTP/SAVPF 128", "format"),
+        ] {
+            assert_eq!(error_of(line), malformed(attribute), "{line}");
+        }
+        assert_eq!(error_of("no letter"), ParseError::MalformedLine { line: 7 });
+        assert_eq!(error_of("a=mid:0\r\r"), ParseError::ControlCharacter { line: 7 });
+        assert_eq!(Description::parse(""), Err(ParseError::UnknownVersion));
+        assert_eq!(Description::parse("v=1\n"), Err(ParseError::UnknownVersion));
+        assert_eq!(parse("m=audio 9 UDP/TLS/RTP/SAVPF 0\n"), Err(ParseError::MissingMid { index: 0 }));
+        let twice = "m=audio 9 X 0\na=mid:0\nm=audio 9 X 0\na=mid:0\n";
+        assert_eq!(parse(twice), Err(ParseError::DuplicateMid(Mid("0".into()))));
+    }
+
+    #[test]
+    fn every_list_is_bounded() {
+        let m_lines = |n: usize| (0..n).map(|mid| format!("m=audio 9 X 0\na=mid:{mid}\n")).collect::<String>();
+        assert_eq!(parse(&m_lines(MAX_SECTIONS)).map(|d| d.sections.len()), Ok(MAX_SECTIONS));
+        assert_eq!(parse(&m_lines(MAX_SECTIONS + 1)), Err(ParseError::TooManySections));
+        assert!(matches!(Description::parse(&"a".repeat(MAX_DESCRIPTION_BYTES + 1)), Err(ParseError::TooLong(_))));
+        let repeated: [fn(usize) -> String; 5] = [
+            |n| format!("a=ssrc:{n} cname:x\n"),
+            |n| format!("a=ssrc-group:FID {n} 1\n"),
+            |n| format!("a=extmap:{} urn:x\n", n % 14 + 1),
+            |n| format!("a=rid:{n} send\n"),
+            |_| "a=rtcp-fb:96 nack\n".to_owned(),
+        ];
+        for line in repeated {
+            let lines = |n: usize| format!("m=video 9 X 96\na=mid:0\n{}", (0..n).map(line).collect::<String>());
+            assert!(parse(&lines(MAX_LIST)).is_ok(), "{}", line(0));
+            assert!(matches!(parse(&lines(MAX_LIST + 1)), Err(ParseError::TooMany { .. })), "{}", line(0));
+        }
+    }
+}
