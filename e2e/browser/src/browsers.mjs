@@ -45,6 +45,14 @@ const FIREFOX_PREFS = {
   'app.update.enabled': false,
 };
 
+/**
+ * Firefox builds its sandbox of user namespaces unless it runs as root, and in a container never gets one: then it
+ * stands still while starting. Blocked ones do not run as root.
+ */
+const FIREFOX_UNBOXED = Object.fromEntries(
+  ['CONTENT', 'SOCKET_PROCESS', 'RDD', 'UTILITY', 'GMP'].map((part) => [`MOZ_DISABLE_${part}_SANDBOX`, '1']),
+);
+
 /** A running browser. Each person in it has a context (cookies, storage) of their own. */
 export class Browser {
   constructor(puppeteerBrowser, name, version, helpers) {
@@ -93,6 +101,7 @@ export async function launch({ browser: name, dropUdp = false, dropTcpPorts = []
         TMPDIR: folder,
         MOZ_HEADLESS_WIDTH: String(width),
         MOZ_HEADLESS_HEIGHT: String(height),
+        ...FIREFOX_UNBOXED,
       },
     });
     return new Browser(started, name, await started.version(), helpers);
@@ -104,8 +113,12 @@ export async function launch({ browser: name, dropUdp = false, dropTcpPorts = []
 
 /** What a browser needs around it: a folder, and maybe a firewall and a loudspeaker. */
 class Helpers {
+  /** Everything started and not yet ended, so that nothing stays when this process ends while a browser starts. */
+  static alive = new Set();
+
   static async start(name, blocked) {
     const helpers = new Helpers();
+    Helpers.alive.add(helpers);
     helpers.folder = await mkdtemp(join(tmpdir(), `calls-${name}-`));
     try {
       if (name === 'firefox') helpers.speaker = await Loudspeaker.start(helpers.folder);
@@ -121,10 +134,16 @@ class Helpers {
   }
 
   async end() {
+    Helpers.alive.delete(this);
     this.speaker?.stop();
     await this.firewall?.down();
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }).catch(() => {});
   }
+}
+
+/** Ends what is left of browsers that were still starting. */
+export async function endLeftovers() {
+  await Promise.allSettled([...Helpers.alive].map((helpers) => helpers.end()));
 }
 
 /** A script that starts the browser as the blocked user; Puppeteer starts one executable and adds arguments. */

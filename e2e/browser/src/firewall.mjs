@@ -44,10 +44,13 @@ export class Firewall {
   }
 }
 
+/** Both families: a browser that loses IPv4 goes on over IPv6. */
 async function iptables(verb, rule) {
-  try {
-    await run('iptables', ['-w', verb, 'OUTPUT', ...rule]);
-  } catch (error) {
-    throw new Error(`cannot block a browser's media (iptables as root is needed): ${error.stderr || error.message}`);
+  for (const program of ['iptables', 'ip6tables']) {
+    try {
+      await run(program, ['-w', verb, 'OUTPUT', ...rule]);
+    } catch (error) {
+      throw new Error(`cannot block a browser's media (${program} as root is needed): ${error.stderr || error.message}`);
+    }
   }
 }

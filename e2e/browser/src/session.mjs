@@ -1,5 +1,5 @@
 // The methods a test may call, by name, over browsers and the people in them.
-import { launch } from './browsers.mjs';
+import { endLeftovers, launch } from './browsers.mjs';
 import { Person } from './person.mjs';
 
 /** Milliseconds a method may take when the request names no `limit`. */
@@ -62,6 +62,7 @@ export class Session {
     const browsers = [...this.#browsers.values()];
     this.#browsers.clear();
     await Promise.allSettled(browsers.map((browser) => browser.close()));
+    await endLeftovers();
   }
 }
 

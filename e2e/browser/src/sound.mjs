@@ -1,18 +1,21 @@
 // A loudspeaker that swallows everything, for Firefox: without any, its audio contexts never start, and neither the
 // tone nor the measuring works. Chromium has one built in.
 import { spawn } from 'node:child_process';
-import { access } from 'node:fs/promises';
+import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Milliseconds for PulseAudio to open its socket; it takes a tenth of a second. */
 const START_LIMIT = 10_000;
 
-/** A PulseAudio of one browser's own, all of it inside `folder`. */
+/** A PulseAudio of one browser's own, all of it inside `parent`. */
 export class Loudspeaker {
   #process;
 
-  static async start(folder) {
-    const socket = join(folder, 'sound');
+  static async start(parent) {
+    // Apart from the browser's own files: those may belong to another user (firewall.mjs).
+    const folder = join(parent, 'loudspeaker');
+    await mkdir(folder);
+    const socket = join(folder, 'socket');
     const speaker = new Loudspeaker();
     let words = '';
     let failed;
