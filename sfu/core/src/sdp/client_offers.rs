@@ -5,6 +5,7 @@
 //! outside of descriptions: [`ClientOffers::section_request`].
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -130,13 +131,20 @@ impl SectionRequest {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     pub sdp: String,
     /// Subscriptions that got an m-line with this answer.
     pub started: Vec<Assignment>,
     /// Everything we send from this answer on, by m-line.
     pub sending: Vec<(Mid, SubscriptionKey)>,
+}
+
+impl fmt::Debug for Answer {
+    /// Without the description, which has a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("sending", &self.sending).finish_non_exhaustive()
+    }
 }
 
 /// One m-line of the client.

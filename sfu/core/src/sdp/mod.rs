@@ -36,20 +36,25 @@ pub use candidate::{Candidate, Protocol};
 pub use client_offers::{Answer, ClientOffers, OfferOutcome, PublishOptions, PublishedSection, SectionRequest};
 pub use codec::{AcceptedCodec, CodecPolicy, Feedback};
 pub use description::{
-    Description, Direction, ExtensionMap, Fingerprint, Format, Msid, RemoteTransport, Section, SectionKind,
-    Setup, SimulcastStream, SsrcGroup,
+    Description, Direction, ExtensionMap, Format, IcePwd, Msid, RemoteTransport, Section, SectionKind, Setup,
+    SimulcastStream, SsrcGroup,
 };
 pub use extension::{AcceptedExtension, Extension};
 pub use parse::{MAX_DESCRIPTION_BYTES, MAX_SECTIONS, ParseError};
 pub use server_offers::{AnswerOutcome, Offer, ServerOffers};
 pub use subscription::{Assignment, Subscription};
 
+pub use crate::transport::DtlsRole;
+pub use crate::transport::certificate::Fingerprint;
+
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::id::Mid;
 
 /// Our half of a connection's transport, as a description carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LocalTransport {
     pub ice_ufrag: String,
     pub ice_pwd: String,
@@ -57,6 +62,13 @@ pub struct LocalTransport {
     pub fingerprint: Fingerprint,
     /// Addresses we can be reached at.
     pub candidates: Vec<Candidate>,
+}
+
+impl fmt::Debug for LocalTransport {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalTransport").field("ice_ufrag", &self.ice_ufrag).finish_non_exhaustive()
+    }
 }
 
 /// Why a description could not be negotiated. The state is as before.

@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use super::description::{
-    Description, Direction, ExtensionMap, Fingerprint, Format, Msid, Section, SectionKind, Setup, SimulcastStream,
-    SsrcGroup,
+    Description, Direction, ExtensionMap, Format, IcePwd, Msid, Section, SectionKind, Setup, SimulcastStream, SsrcGroup,
 };
 use crate::id::{Mid, Rid, Ssrc};
+use crate::transport::certificate::Fingerprint;
 
 /// Bytes of a description. A browser writes about 3 KiB an m-line, and signalling messages end at 2 MiB anyway.
 pub const MAX_DESCRIPTION_BYTES: usize = 2 * 1024 * 1024;
@@ -74,7 +74,7 @@ impl Description {
 #[derive(Default)]
 struct Common {
     ice_ufrag: Option<String>,
-    ice_pwd: Option<String>,
+    ice_pwd: Option<IcePwd>,
     fingerprint: Option<Fingerprint>,
     foreign_fingerprint: bool,
     setup: Option<Setup>,
@@ -214,13 +214,13 @@ impl Parser {
         };
         let (ufrag, pwd) = match name {
             "ice-ufrag" => (Some(ice(4).ok_or_else(|| self.malformed("ice-ufrag"))?), None),
-            "ice-pwd" => (None, Some(ice(22).ok_or_else(|| self.malformed("ice-pwd"))?)),
+            "ice-pwd" => (None, Some(IcePwd(ice(22).ok_or_else(|| self.malformed("ice-pwd"))?))),
             _ => (None, None),
         };
         let fingerprint = if name == "fingerprint" {
             let (algorithm, hash) = value.split_once(' ').ok_or_else(|| self.malformed("fingerprint"))?;
             if algorithm.eq_ignore_ascii_case("sha-256") {
-                Some(Some(hash.trim().parse().map_err(|()| self.malformed("fingerprint"))?))
+                Some(Some(hash.trim().parse().map_err(|_| self.malformed("fingerprint"))?))
             } else {
                 Some(None)
             }

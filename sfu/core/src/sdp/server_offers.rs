@@ -4,6 +4,7 @@
 //! whose copy ended is shown inactive once and then given to the next copy of the same kind.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +40,20 @@ pub struct ServerOffers {
     remote: Option<RemoteTransport>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Offer {
     pub sdp: String,
     /// What each m-line carries, if the client accepts.
     pub sending: Vec<(Mid, SubscriptionKey)>,
     /// Subscriptions for which there is no m-line left; they are forgotten.
     pub refused: Vec<SubscriptionKey>,
+}
+
+impl fmt::Debug for Offer {
+    /// Without the description, which has a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("sending", &self.sending).finish_non_exhaustive()
+    }
 }
 
 /// What the client made of our offer.

@@ -5,12 +5,13 @@ use std::fmt::{self, Display, Write as _};
 
 use super::LocalTransport;
 use super::codec::{AcceptedCodec, rtpmap};
-use super::description::{Direction, Fingerprint, SimulcastStream};
+use super::description::{Direction, SimulcastStream};
 use super::extension::AcceptedExtension;
 use super::parse::is_token_byte;
 use super::subscription::Subscription;
 use crate::engine::command::{Codec, MediaKind};
 use crate::id::Mid;
+use crate::transport::certificate::Fingerprint;
 
 /// Bytes of the largest data channel message we take: what LiveKit's clients reckon with.
 const MAX_MESSAGE_SIZE: u32 = 65_535;

@@ -290,3 +290,17 @@ fn red_is_taken_only_if_enabled_and_goes_first_only_if_preferred() {
     let sdp = answer(&mut preferring).sdp;
     assert!(sdp.contains("m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\n") && sdp.contains("a=fmtp:63 111/111\r\n"));
 }
+
+#[test]
+fn no_password_is_in_debug_output() {
+    let mut negotiation = negotiation();
+    let sdp = Client::new().data("0").sdp();
+    let outcome = offer(&mut negotiation, &Client::new().data("0"));
+    let debug = format!(
+        "{:?} {:?} {outcome:?} {:?} {negotiation:?}",
+        local(),
+        Description::parse(&sdp),
+        negotiation.clone().answer(&local())
+    );
+    assert!(debug.contains("theirs") && !debug.contains("theirstheirs") && !debug.contains("oursours"), "{debug}");
+}
