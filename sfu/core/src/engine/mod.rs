@@ -2,7 +2,172 @@
 //!
 //! In: datagrams with the path they came on, commands from control, the time. Out: datagrams with the path they go,
 //! events for control, the next deadline. It must not know: calls, participants, SDP, LiveKit.
+//!
+//! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
+//! opens media and finds its track, `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend`
+//! answer NACKs, `report` writes RTCP when `schedule` says that it is time, `execute` does what control commands.
+
+mod arena;
+mod config;
+mod connect;
+mod connectivity;
+mod execute;
+mod feedback;
+mod forward;
+mod output;
+mod receive;
+mod report;
+mod resend;
+mod schedule;
+mod state;
+mod stats;
+mod subscription;
+mod track;
+mod transport;
 
 pub mod command;
 pub mod event;
 pub mod path;
+
+use std::collections::HashMap;
+
+use self::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
+use self::command::Command;
+use self::event::Event;
+use self::output::Output;
+use self::path::{Path, Transmit};
+use self::schedule::Schedule;
+use self::subscription::Subscription;
+use self::track::Track;
+use self::transport::Transport;
+use crate::id::{SubscriptionKey, TrackKey, TransportKey};
+use crate::media::random::Random;
+use crate::time::Time;
+use crate::transport::DatagramKind;
+
+pub use self::config::EngineConfig;
+pub use self::connectivity::CONSENT_TIME;
+pub use self::state::{EngineState, RestoreError};
+pub use self::stats::{Count, Dropped, EngineStats, Feedback, Traffic};
+
+/// The media of many transports.
+///
+/// After every call of a `handle_*` method, call [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event) until there is nothing left, then ask [`poll_timeout`](Self::poll_timeout) when to
+/// call [`handle_timeout`](Self::handle_timeout).
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    random: Random,
+    transports: Arena<TransportIndex, Transport>,
+    tracks: Arena<TrackIndex, Track>,
+    subscriptions: Arena<SubscriptionIndex, Subscription>,
+    schedule: Schedule,
+    index: Indices,
+    output: Output,
+    scratch: Scratch,
+}
+
+/// Where things are. Made from the things themselves when an engine is restored.
+#[derive(Debug, Default)]
+struct Indices {
+    paths: HashMap<Path, TransportIndex>,
+    ufrags: HashMap<String, TransportIndex>,
+    transports: HashMap<TransportKey, TransportIndex>,
+    tracks: HashMap<TrackKey, TrackIndex>,
+    subscriptions: HashMap<SubscriptionKey, SubscriptionIndex>,
+}
+
+/// Memory reused from packet to packet. Holds nothing between two calls.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// A packet restored from a retransmission, or the payload of one of ours.
+    payload: Vec<u8>,
+    /// A payload whose codec's numbers are rewritten.
+    copy: Vec<u8>,
+    rtcp: Vec<u8>,
+    numbers: Vec<u64>,
+    indices: Vec<SubscriptionIndex>,
+}
+
+impl Engine {
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            config,
+            random: Random::new(config.seed),
+            transports: Arena::default(),
+            tracks: Arena::default(),
+            subscriptions: Arena::default(),
+            schedule: Schedule::default(),
+            index: Indices::default(),
+            output: Output::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Takes a datagram that arrived on `path`. Media is decrypted in place, so `datagram` is used up.
+    ///
+    /// Nothing a network can send makes this fail: what is not understood, not authentic or not wanted is dropped and
+    /// counted in [`EngineStats::dropped`].
+    pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        match DatagramKind::of(datagram) {
+            Some(DatagramKind::Stun) => self.handle_check(now, path, datagram),
+            Some(DatagramKind::Dtls) => self.handle_dtls(path, datagram),
+            Some(DatagramKind::Rtp) => self.handle_srtp(now, path, datagram),
+            Some(DatagramKind::Rtcp) => self.handle_srtcp(now, path, datagram),
+            None => self.output.stats.dropped.malformed += 1,
+        }
+    }
+
+    /// Does what control wants.
+    pub fn handle_command(&mut self, now: Time, command: Command) {
+        self.execute(now, command);
+        self.count_things();
+    }
+
+    fn count_things(&mut self) {
+        let stats = &mut self.output.stats;
+        stats.transports = self.transports.len() as u64;
+        stats.tracks = self.tracks.len() as u64;
+        stats.subscriptions = self.subscriptions.len() as u64;
+    }
+
+    /// Does what is due. Harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.handle_transport_timeouts(now);
+        self.handle_level_timeout(now);
+    }
+
+    /// A TCP connection ended.
+    pub fn handle_path_closed(&mut self, now: Time, path: Path) {
+        self.forget_path(now, path);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.schedule.next()
+    }
+
+    /// The next datagram to send. Give its payload back with [`recycle`](Self::recycle) when it has been sent.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.output.poll_transmit()
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.output.poll_event()
+    }
+
+    /// Takes back the memory of a datagram that was sent, for one of the next ones.
+    pub fn recycle(&mut self, payload: Vec<u8>) {
+        self.output.recycle(payload);
+    }
+
+    /// Whether datagrams from this path are for a transport of this engine.
+    pub fn owns(&self, path: &Path) -> bool {
+        self.index.paths.contains_key(path)
+    }
+
+    pub const fn stats(&self) -> &EngineStats {
+        &self.output.stats
+    }
+}

@@ -1,1 +1,23 @@
-//! Being written.
+//! The small machines the engine is made of, each pure: packets and the time in, a decision out.
+//!
+//! They must not know transports, keys or one another's owners; [`engine`](crate::engine) puts them together.
+
+pub mod extension;
+pub mod history;
+pub mod keyframe;
+pub mod layer;
+pub mod level;
+pub mod nack;
+pub mod random;
+pub mod receive;
+pub mod red;
+pub mod report;
+pub mod resend;
+pub mod rewrite;
+pub mod rtcp;
+pub mod rtp;
+pub mod rtx;
+pub mod sequence;
+pub mod timeline;
+pub mod twcc;
+pub mod vp8;

@@ -87,6 +87,12 @@ impl Sealer {
         Ok(OutboundStream(slot as u32))
     }
 
+    /// The index after the highest one the stream has used, also before it was closed and opened again. `None` if it has
+    /// sent nothing, or is not open.
+    pub fn next_index(&self, stream: OutboundStream) -> Option<u64> {
+        Some(self.streams.get(stream.0 as usize)?.as_ref()?.used.highest()? + 1)
+    }
+
     /// Forgets a stream but for the highest index it used, so that it may be opened again.
     pub fn close_stream(&mut self, stream: OutboundStream) {
         let Some(Stream { ssrc, used }) = self.streams.get_mut(stream.0 as usize).and_then(Option::take) else {

@@ -1,0 +1,87 @@
+//! Connectivity: checks, paths, DTLS to and from control.
+
+use super::Engine;
+use super::arena::TransportIndex;
+use super::event::Event;
+use super::path::Path;
+use crate::time::Time;
+use crate::transport::ice::{peek_ufrag, respond};
+
+impl Engine {
+    /// Answers a check, if it is authentic, and remembers where it came from.
+    pub(super) fn handle_check(&mut self, now: Time, path: Path, datagram: &[u8]) {
+        self.output.stats.received.stun.add(datagram.len());
+        let dropped = &mut self.output.stats.dropped;
+        let found = peek_ufrag(datagram).and_then(|ufrag| Some((ufrag, *self.index.ufrags.get(ufrag)?)));
+        let Some((ufrag, index)) = found else {
+            dropped.unknown_ufrag += 1;
+            return;
+        };
+        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(credentials) = transport.credentials_of(ufrag) else { return };
+        let Ok(answer) = respond(datagram, credentials, path.remote()) else {
+            dropped.rejected_check += 1;
+            return;
+        };
+        self.output.stats.checks += 1;
+        self.output.transmit(path, answer.reply, |stats| &mut stats.sent.stun);
+        if !answer.accepted {
+            return;
+        }
+        if let Some(old) = transport.confirm_credentials(ufrag) {
+            self.index.ufrags.remove(&old.ufrag);
+        }
+        let checked = transport.connectivity.handle_check(now, path, answer.nominated);
+        let key = transport.key;
+        self.schedule_transport(now, index);
+        if let Some(evicted) = checked.evicted {
+            self.index.paths.remove(&evicted);
+        }
+        if checked.added
+            && let Some(previous) = self.index.paths.insert(path, index).filter(|previous| *previous != index)
+        {
+            // A NAT gave the address to somebody else; whoever proved it last has it.
+            self.detach_path(previous, &path);
+        }
+        if checked.selected {
+            self.output.event(Event::PathSelected { transport: key, path });
+        }
+    }
+
+    /// Hands DTLS from a proven path to control.
+    pub(super) fn handle_dtls(&mut self, path: Path, datagram: &[u8]) {
+        self.output.stats.received.dtls.add(datagram.len());
+        let Some(transport) = self.index.paths.get(&path).and_then(|index| self.transports.get(*index)) else {
+            self.output.stats.dropped.unknown_path += 1;
+            return;
+        };
+        self.output.event(Event::Dtls { transport: transport.key, datagram: datagram.to_vec() });
+    }
+
+    /// Sends DTLS of control's on the transport's path.
+    pub(super) fn send_dtls(&mut self, index: TransportIndex, datagram: Vec<u8>) {
+        let Some(path) = self.transports.get(index).and_then(|transport| transport.connectivity.selected()) else {
+            self.output.stats.dropped.no_path += 1;
+            return;
+        };
+        self.output.transmit(path, datagram, |stats| &mut stats.sent.dtls);
+    }
+
+    /// A path is gone for good.
+    pub(super) fn forget_path(&mut self, now: Time, path: Path) {
+        if let Some(index) = self.index.paths.remove(&path) {
+            self.detach_path(index, &path);
+            self.schedule_transport(now, index);
+        }
+    }
+
+    /// Takes a path from a transport, and tells control if it now sends on another one.
+    fn detach_path(&mut self, index: TransportIndex, path: &Path) {
+        let Some(transport) = self.transports.get_mut(index) else { return };
+        if transport.connectivity.remove(path)
+            && let Some(path) = transport.connectivity.selected()
+        {
+            self.output.event(Event::PathSelected { transport: transport.key, path });
+        }
+    }
+}

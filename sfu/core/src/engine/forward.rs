@@ -1,0 +1,253 @@
+//! Copies of a packet for all who subscribe to its track.
+
+use super::Engine;
+use super::arena::TrackIndex;
+use super::command::{Codec, Target};
+use super::event::Event;
+use super::output::Output;
+use super::stats::EngineStats;
+use super::subscription::{Outgoing, Subscription};
+use super::track::{Source, Track, needs_keyframe};
+use super::transport::Transport;
+use crate::media::extension::{self, Own};
+use crate::media::history::Packet;
+use crate::media::layer::choose;
+use crate::media::red;
+use crate::media::rewrite::{Mapped, Offsets};
+use crate::media::rtp::write_header;
+use crate::media::timeline::{LastSent, align};
+use crate::media::vp8::Descriptor;
+use crate::time::Time;
+
+/// What is the same for every copy of a packet.
+#[derive(Clone, Copy)]
+struct Original<'a> {
+    now: Time,
+    track: &'a Track,
+    source: &'a Source,
+    layer: u8,
+    packet: &'a Packet,
+    codec: Codec,
+    descriptor: Option<Descriptor>,
+}
+
+impl<'a> Original<'a> {
+    fn new(now: Time, track: &'a Track, layer: u8, sequence: u64) -> Option<Self> {
+        let source = track.layer(layer)?.source.as_ref()?;
+        let packet = source.history.get(sequence)?;
+        let codec = track.codec(packet.header.payload_type)?.codec;
+        let descriptor = descriptor_of(codec, packet);
+        Some(Self { now, track, source, layer, packet, codec, descriptor })
+    }
+}
+
+/// The VP8 descriptor of a packet, if it is VP8.
+pub(super) fn descriptor_of(codec: Codec, packet: &Packet) -> Option<Descriptor> {
+    if codec == Codec::Vp8 { Descriptor::parse(packet.payload()) } else { None }
+}
+
+impl Engine {
+    /// Sends a packet of the history to all who get its layer.
+    pub(super) fn forward(&mut self, now: Time, index: TrackIndex, layer: u8, sequence: u64) {
+        let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
+        let Some(track) = tracks.get(index) else { return };
+        let Some(original) = Original::new(now, track, layer, sequence) else { return };
+        for subscription in &track.subscriptions {
+            let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
+            let Some(transport) = transports.get_mut(subscription.transport) else { continue };
+            let began = subscription.switch(&original, transport);
+            subscription.send(&original, transport, output, &mut scratch.copy);
+            if began {
+                // The keyframe's first packet may have come last: then what overtook it follows now.
+                for later in sequence + 1..=original.source.highest() {
+                    if let Some(original) = Original::new(now, track, layer, later) {
+                        subscription.send(&original, transport, output, &mut scratch.copy);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Chooses the layer of each of a track's subscriptions anew.
+    pub(super) fn retarget_all(&mut self, now: Time, index: TrackIndex) {
+        let mut indices = std::mem::take(&mut self.scratch.indices);
+        indices.clear();
+        if let Some(track) = self.tracks.get(index) {
+            indices.extend_from_slice(&track.subscriptions);
+        }
+        for subscription in &indices {
+            self.retarget(now, *subscription);
+        }
+        self.scratch.indices = indices;
+    }
+
+    /// Chooses the layer a subscription should get, and asks for the keyframe it begins with.
+    pub(super) fn retarget(&mut self, now: Time, index: super::arena::SubscriptionIndex) {
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return };
+        let Some(track) = self.tracks.get_mut(subscription.track) else { return };
+        let ready = self.transports.get(subscription.transport).is_some_and(|transport| transport.srtp.is_some());
+        if subscription.description.target == Target::Off {
+            subscription.wanted = None;
+            subscription.interrupt();
+            return;
+        }
+        // While nothing is alive, it stays with what it has.
+        if let Some(layer) = choose(subscription.description.target, track.alive(now)) {
+            subscription.wanted = Some(layer);
+        }
+        if ready && subscription.is_waiting() && track.is_video() && !track.muted {
+            let publisher = track.transport;
+            let wanted = subscription.wanted.and_then(|layer| track.layer_mut(layer));
+            let due = wanted.and_then(|layer| {
+                layer.keyframe.want();
+                layer.keyframe.next_at()
+            });
+            self.schedule_at(publisher, due);
+        }
+    }
+
+    /// A layer is sent by another stream now: who gets it has to begin anew.
+    pub(super) fn handle_source_replaced(&mut self, index: TrackIndex, layer: u8) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        for subscription in &track.subscriptions {
+            let subscription = self.subscriptions.get_mut(*subscription);
+            if let Some(subscription) = subscription.filter(|subscription| subscription.current == Some(layer)) {
+                subscription.interrupt();
+            }
+        }
+        let is_wanted = track.is_video() && !track.subscriptions.is_empty();
+        if let Some(layer) = track.layer_mut(layer).filter(|_| is_wanted) {
+            layer.keyframe.want();
+        }
+    }
+}
+
+impl Subscription {
+    /// Goes over to the packet's stream, if it waits for that and can begin here.
+    fn switch(&mut self, original: &Original<'_>, transport: &Transport) -> bool {
+        let Original { packet, source, .. } = original;
+        let waits = self.wanted == Some(original.layer) && self.rewriter.source() != Some(source.id);
+        let can_begin = !packet.payload().is_empty() && (packet.starts_keyframe || !needs_keyframe(original.codec));
+        let is_ready = transport.connectivity.selected().is_some() && self.stream.is_some();
+        if !waits || !can_begin || !is_ready || self.outgoing(original.codec).is_none() {
+            return false;
+        }
+        let (picture_id, tl0_picture_index) = self.picture_offsets(original.descriptor);
+        let offsets = Offsets { timestamp: self.timestamp_offset(original), picture_id, tl0_picture_index };
+        let began = self.rewriter.begin(source.id, packet.sequence, offsets);
+        if began {
+            self.current = Some(original.layer);
+        }
+        began
+    }
+
+    /// What to add to the timestamps of a stream that begins with this packet.
+    fn timestamp_offset(&self, original: &Original<'_>) -> u32 {
+        let (Some(last), Some((previous, offsets))) = (self.last, self.rewriter.last()) else { return 0 };
+        let timestamp = original.packet.header.timestamp;
+        let new = original.source.side();
+        if previous == original.source.id
+            && timestamp.wrapping_add(offsets.timestamp).wrapping_sub(last.timestamp).cast_signed() > 0
+        {
+            // The same stream goes on after a pause: its own clock is right.
+            return offsets.timestamp;
+        }
+        let old =
+            original.track.source(previous).map_or(crate::media::timeline::Side { mapping: None, ..new }, Source::side);
+        align(original.now, last, (old, offsets.timestamp), new, timestamp)
+    }
+
+    /// Sends the packet, if it belongs to what is being forwarded.
+    fn send(&mut self, original: &Original<'_>, transport: &mut Transport, output: &mut Output, copy: &mut Vec<u8>) {
+        let Original { now, packet, source, .. } = *original;
+        let Some(path) = transport.connectivity.selected() else { return };
+        let (Some(srtp), Some(stream)) = (transport.srtp.as_mut(), self.stream) else { return };
+        let Some(outgoing) = self.outgoing(original.codec) else {
+            self.rewriter.skip(source.id, packet.sequence);
+            output.stats.dropped.no_codec += 1;
+            return;
+        };
+        // Padding between packets is for the publisher's own probing; the receiver need not know that it was there.
+        if packet.payload().is_empty() && self.rewriter.skip(source.id, packet.sequence) {
+            return;
+        }
+        let Some(mapped) = self.rewriter.map(source.id, packet.sequence) else { return };
+        let mut out = output.buffer();
+        let transport_sequence = self.description.extensions.transport_cc.map(|_| {
+            transport.next_transport_sequence += 1;
+            transport.next_transport_sequence as u16
+        });
+        self.write_head(&mut out, outgoing.mapping.payload_type, packet, mapped.offsets, now, transport_sequence);
+        let payload = payload_of(packet, outgoing, original.descriptor, mapped.offsets, copy);
+        let header_length = out.len();
+        out.resize(header_length + payload.len() + srtp.sealer.profile().rtp_overhead(), 0);
+        match srtp.sealer.seal_rtp_into(stream, mapped.sequence, header_length, payload, &mut out) {
+            Ok(length) => out.truncate(length),
+            Err(error) => {
+                tracing::debug!(%error, "packet was not sealed");
+                output.stats.dropped.unsealable += 1;
+                return output.recycle(out);
+            }
+        }
+        if self.rtx_stream.is_none() {
+            self.sealed.keep(mapped.sequence, &out);
+        }
+        self.note_sent(original, mapped, payload.len(), output);
+        output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
+    }
+
+    fn note_sent(&mut self, original: &Original<'_>, mapped: Mapped, payload: usize, output: &mut Output) {
+        if !self.statistics.has_sent() {
+            output.event(Event::SubscriptionStarted { subscription: self.description.subscription });
+        }
+        self.statistics.handle_sent(payload);
+        self.budget.handle_sent(payload);
+        if mapped.newest {
+            let timestamp = original.packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
+            self.last = Some(LastSent { timestamp, at: original.now });
+            if let Some(descriptor) = &original.descriptor {
+                self.handle_picture(descriptor, mapped.offsets);
+            }
+        }
+    }
+
+    /// Writes header and extensions of a copy. Sequence number and SSRC are the sealer's to write.
+    pub(super) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        payload_type: u8,
+        packet: &Packet,
+        offsets: Offsets,
+        now: Time,
+        transport_sequence: Option<u16>,
+    ) {
+        let header = &packet.header;
+        let timestamp = header.timestamp.wrapping_add(offsets.timestamp);
+        write_header(out, payload_type, header.marker, 0, timestamp, self.description.ssrc);
+        let own = Own { mid: &self.description.mid.0, now, transport_sequence };
+        extension::write(out, &self.description.extensions, packet.bytes(), packet.extensions, own);
+    }
+}
+
+/// A copy's payload: as it is, or without redundancy, or with VP8's numbers rewritten in `copy`.
+pub(super) fn payload_of<'a>(
+    packet: &'a Packet,
+    outgoing: Outgoing,
+    descriptor: Option<Descriptor>,
+    offsets: Offsets,
+    copy: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    let payload = packet.payload();
+    if outgoing.extract_primary {
+        return red::primary(payload).map_or(&[], |(_, data)| data);
+    }
+    match descriptor {
+        Some(descriptor) if offsets.picture_id != 0 || offsets.tl0_picture_index != 0 => {
+            copy.clear();
+            copy.extend_from_slice(payload);
+            descriptor.rewrite(copy, offsets.picture_id, offsets.tl0_picture_index);
+            copy
+        }
+        _ => payload,
+    }
+}

@@ -1,0 +1,244 @@
+//! Media from clients: opened, matched to a track and a layer, counted, kept, and handed on to be forwarded.
+
+use super::Engine;
+use super::arena::{TrackIndex, TransportIndex};
+use super::event::Event;
+use super::path::Path;
+use super::track::{Source, Track};
+use super::transport::{MAX_ROUTES, Route, Transport};
+use crate::id::Ssrc;
+use crate::media::extension::{Kind, Located};
+use crate::media::history::Inserted;
+use crate::media::keyframe::starts_keyframe;
+use crate::media::level;
+use crate::media::nack::Arrival;
+use crate::media::rtp::Header;
+use crate::media::rtx;
+use crate::time::Time;
+use crate::transport::srtp::OpenError;
+
+impl Engine {
+    /// Opens a media packet and takes it in.
+    pub(super) fn handle_srtp(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        let dropped = &mut self.output.stats.dropped;
+        let Some(index) = self.index.paths.get(&path).copied() else {
+            dropped.unknown_path += 1;
+            return;
+        };
+        let Some(srtp) = self.transports.get_mut(index).and_then(|transport| transport.srtp.as_mut()) else {
+            dropped.no_keys += 1;
+            return;
+        };
+        let length = datagram.len();
+        match srtp.opener.open_rtp(datagram) {
+            Ok(opened) => self.handle_rtp(now, index, &datagram[..opened.len], length),
+            Err(error) => self.count_unopened(error),
+        }
+    }
+
+    pub(super) const fn count_unopened(&mut self, error: OpenError) {
+        let dropped = &mut self.output.stats.dropped;
+        match error {
+            OpenError::NotAPacket => dropped.malformed += 1,
+            OpenError::Forged => dropped.forged += 1,
+            OpenError::Replayed | OpenError::TooOld => dropped.replayed += 1,
+            OpenError::TooManySsrcs => dropped.too_many_ssrcs += 1,
+        }
+    }
+
+    fn handle_rtp(&mut self, now: Time, index: TransportIndex, packet: &[u8], length: usize) {
+        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(header) = Header::parse(packet) else {
+            self.output.stats.dropped.malformed += 1;
+            return;
+        };
+        let located = Located::find(&header, packet, &transport.extensions);
+        if transport.wants_feedback
+            && let Some(number) = located.transport_sequence(packet)
+        {
+            transport.arrivals.handle_packet(now, number);
+            let due = transport.arrivals.next_at();
+            self.schedule_at(index, due);
+        }
+        let Some(route) = self.route_of(index, &header, located, packet) else { return };
+        match route {
+            Route::Media { track, layer } => {
+                self.output.stats.received.rtp.add(length);
+                self.handle_media(now, (track, layer), (packet, &header, located));
+            }
+            Route::Repair { track, layer } => {
+                self.output.stats.received.rtx.add(length);
+                self.handle_repair(now, (track, layer), (packet, &header));
+            }
+        }
+    }
+
+    /// What a packet's stream carries; a stream seen for the first time is matched to a track and remembered.
+    fn route_of(&mut self, index: TransportIndex, header: &Header, located: Located, packet: &[u8]) -> Option<Route> {
+        let transport = self.transports.get_mut(index)?;
+        if let Some(route) = transport.routes.get(&header.ssrc) {
+            return Some(*route);
+        }
+        let tracks = transport.tracks.iter().filter_map(|track| Some((*track, self.tracks.get(*track)?)));
+        let route = match_stream(tracks, header, located, packet);
+        let dropped = &mut self.output.stats.dropped;
+        let Some(route) = route else {
+            dropped.unmatched += 1;
+            return None;
+        };
+        if !transport.set_route(header.ssrc, route) {
+            dropped.too_many_ssrcs += 1;
+            return None;
+        }
+        Some(route)
+    }
+
+    /// Takes in a packet of a layer.
+    fn handle_media(
+        &mut self,
+        now: Time,
+        (index, layer_index): (TrackIndex, u8),
+        (packet, header, located): (&[u8], &Header, Located),
+    ) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(codec) = track.codec(header.payload_type) else {
+            self.output.stats.dropped.no_codec += 1;
+            return;
+        };
+        let current = track.layer(layer_index).and_then(|layer| layer.source.as_ref());
+        if current.is_none_or(|source| source.ssrc != header.ssrc) {
+            track.start_source(&self.config, layer_index, header.ssrc, codec.clock_rate);
+            self.handle_source_replaced(index, layer_index);
+        }
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        if let Some(level) = located.audio_level(packet)
+            && !track.muted
+            && track.level.handle_level(level, self.config.speech_threshold)
+        {
+            self.schedule.levels.get_or_insert(now + level::INTERVAL);
+        }
+        let revived = !track.alive(now).nth(usize::from(layer_index)).unwrap_or_default();
+        let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
+        let Some(source) = layer.source.as_mut() else { return };
+        layer.last_packet = Some(now);
+        if !layer.started {
+            layer.started = true;
+            self.output.event(Event::LayerStarted { track: track.description.track, rid: layer.rid.clone() });
+        }
+        let sequence = source.sequence.unwrap(header.sequence_number);
+        source.statistics.handle_packet(now, sequence, header.timestamp);
+        if revived {
+            self.retarget_all(now, index);
+        }
+        self.keep_and_forward(now, (index, layer_index), sequence, (packet, header, located));
+    }
+
+    /// Takes in a retransmission: the packet it carries is treated as if it had come late.
+    fn handle_repair(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), (packet, header): (&[u8], &Header)) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(codec) = track.repaired_codec(header.payload_type) else {
+            self.output.stats.dropped.no_codec += 1;
+            return;
+        };
+        let Some(source) = track.layer_mut(layer_index).and_then(|layer| layer.source.as_mut()) else { return };
+        // Browsers probe for bandwidth with empty retransmissions.
+        let Some(retransmission) = rtx::read(header, packet) else { return };
+        let ssrc = source.ssrc;
+        let sequence = source.sequence.peek(retransmission.sequence_number);
+        let Some(extensions) = self.transports.get(track.transport).map(|transport| transport.extensions) else {
+            return;
+        };
+        let mut restored = std::mem::take(&mut self.scratch.payload);
+        if let Some(header) = rtx::restore(&mut restored, (header, packet), retransmission, ssrc, codec.payload_type) {
+            let located = Located::find(&header, &restored, &extensions);
+            self.keep_and_forward(now, (index, layer_index), sequence, (&restored, &header, located));
+        }
+        self.scratch.payload = restored;
+    }
+
+    /// The part that a packet and its retransmission have in common.
+    fn keep_and_forward(
+        &mut self,
+        now: Time,
+        (index, layer_index): (TrackIndex, u8),
+        sequence: u64,
+        (packet, header, located): (&[u8], &Header, Located),
+    ) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let (transport, muted, is_video, asks) =
+            (track.transport, track.muted, track.is_video(), track.description.nack);
+        let codec = track.codec(header.payload_type);
+        let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
+        let Some(source) = layer.source.as_mut() else { return };
+        let arrival = source.nack.handle_packet(now, sequence);
+        if muted {
+            self.output.stats.dropped.muted += 1;
+            return;
+        }
+        if arrival == Arrival::Outage && is_video {
+            layer.keyframe.want();
+        }
+        let payload = header.payload.of(packet);
+        let starts = !payload.is_empty() && codec.is_some_and(|codec| starts_keyframe(codec.codec, payload));
+        let inserted = source.history.insert(sequence, now, (packet, header, located), starts);
+        if inserted == Inserted::Fresh && starts {
+            layer.keyframe.satisfy();
+        }
+        let nack = if asks { source.nack.next_at() } else { None };
+        let keyframe = layer.keyframe.next_at();
+        self.schedule_at(transport, nack);
+        self.schedule_at(transport, keyframe);
+        if inserted == Inserted::Fresh {
+            self.forward(now, index, layer_index, sequence);
+        } else {
+            self.output.stats.dropped.duplicate += 1;
+        }
+    }
+}
+
+/// Finds the track and layer of a stream that was not seen before: by mid and rid (RFC 8843, section 9.2; RFC 8852), or
+/// by payload type if only one track takes it and has no named layers.
+fn match_stream<'a>(
+    mut tracks: impl Iterator<Item = (TrackIndex, &'a Track)> + Clone,
+    header: &Header,
+    located: Located,
+    packet: &[u8],
+) -> Option<Route> {
+    let takes = |track: &Track| {
+        track.codec(header.payload_type).is_some() || track.repaired_codec(header.payload_type).is_some()
+    };
+    let (index, track) = if let Some(mid) = located.text(Kind::Mid, packet) {
+        tracks.find(|(_, track)| track.description.mid.0 == mid && takes(track))?
+    } else {
+        let mut candidates = tracks.filter(|(_, track)| takes(track));
+        candidates.next().filter(|_| candidates.next().is_none())?
+    };
+    let is_repair = track.codec(header.payload_type).is_none();
+    let layer = if track.has_rids() {
+        let kind = if is_repair { Kind::RepairedRid } else { Kind::Rid };
+        track.layer_named(located.text(kind, packet)?)?
+    } else {
+        0
+    };
+    Some(if is_repair { Route::Repair { track: index, layer } } else { Route::Media { track: index, layer } })
+}
+
+impl Transport {
+    /// Notes what a stream carries. It takes the place of the one that carried that before. `false` if the client uses
+    /// too many streams.
+    pub fn set_route(&mut self, ssrc: Ssrc, route: Route) -> bool {
+        self.routes.retain(|known, carried| *known == ssrc || *carried != route);
+        if self.routes.len() >= MAX_ROUTES && !self.routes.contains_key(&ssrc) {
+            return false;
+        }
+        self.routes.insert(ssrc, route);
+        true
+    }
+}
+
+impl Source {
+    /// The newest number seen.
+    pub fn highest(&self) -> u64 {
+        self.sequence.highest().unwrap_or_default()
+    }
+}

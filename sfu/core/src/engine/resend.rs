@@ -1,0 +1,69 @@
+//! Answers to NACKs of subscribers, from the publisher's history.
+
+use super::Engine;
+use super::arena::SubscriptionIndex;
+use super::forward::{descriptor_of, payload_of};
+use super::stats::EngineStats;
+use crate::media::rtx;
+use crate::time::Time;
+
+impl Engine {
+    /// Sends a packet again that a subscriber says it lost. `false` if it cannot or may not be.
+    ///
+    /// With RTX it is a new packet under a new number of the retransmission stream, so no index of the original stream
+    /// is touched. Without, what was sealed the first time goes out again, byte for byte.
+    pub(super) fn resend(&mut self, now: Time, index: SubscriptionIndex, sequence_number: u16) -> bool {
+        self.try_resend(now, index, sequence_number).is_some()
+    }
+
+    fn try_resend(&mut self, now: Time, index: SubscriptionIndex, sequence_number: u16) -> Option<()> {
+        let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
+        let subscription = subscriptions.get_mut(index)?;
+        let transport = transports.get_mut(subscription.transport)?;
+        let path = transport.connectivity.selected()?;
+        let srtp = transport.srtp.as_mut()?;
+        let origin = subscription.rewriter.origin(sequence_number)?;
+        let Some(stream) = subscription.rtx_stream else {
+            let sealed = subscription.sealed.find(origin.out)?;
+            if !subscription.budget.spend(now, origin.out, sealed.len()) {
+                return None;
+            }
+            let mut out = output.buffer();
+            out.extend_from_slice(sealed);
+            output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtx);
+            return Some(());
+        };
+        let track = tracks.get(subscription.track).filter(|track| !track.muted)?;
+        let packet = track.source(origin.source)?.history.get(origin.sequence)?;
+        let codec = track.codec(packet.header.payload_type)?.codec;
+        let outgoing = subscription.outgoing(codec)?;
+        let payload_type = outgoing.mapping.rtx_payload_type?;
+        if !subscription.budget.spend(now, origin.out, packet.payload().len()) {
+            return None;
+        }
+        let transport_sequence = subscription.description.extensions.transport_cc.map(|_| {
+            transport.next_transport_sequence += 1;
+            transport.next_transport_sequence as u16
+        });
+        let mut out = output.buffer();
+        subscription.write_head(&mut out, payload_type, packet, origin.offsets, now, transport_sequence);
+        let payload = payload_of(packet, outgoing, descriptor_of(codec, packet), origin.offsets, &mut scratch.copy);
+        scratch.payload.clear();
+        rtx::write_payload(&mut scratch.payload, origin.out as u16, payload);
+        let header_length = out.len();
+        out.resize(header_length + scratch.payload.len() + srtp.sealer.profile().rtp_overhead(), 0);
+        let sequence = subscription.next_rtx;
+        match srtp.sealer.seal_rtp_into(stream, sequence, header_length, &scratch.payload, &mut out) {
+            Ok(length) => out.truncate(length),
+            Err(error) => {
+                tracing::debug!(%error, "retransmission was not sealed");
+                output.stats.dropped.unsealable += 1;
+                output.recycle(out);
+                return None;
+            }
+        }
+        subscription.next_rtx += 1;
+        output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtx);
+        Some(())
+    }
+}

@@ -1,0 +1,94 @@
+//! What an engine has done so far, as plain counters for the worker to publish.
+
+/// Counters since the engine was made or restored, and how much there is right now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    pub received: Traffic,
+    pub sent: Traffic,
+    pub dropped: Dropped,
+    pub feedback: Feedback,
+    /// Connectivity checks that were answered.
+    pub checks: u64,
+    /// Now.
+    pub transports: u64,
+    pub tracks: u64,
+    pub subscriptions: u64,
+}
+
+/// Datagrams and bytes of one direction, by what they carry. Bytes are UDP payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub stun: Count,
+    pub dtls: Count,
+    /// Media, without retransmissions.
+    pub rtp: Count,
+    /// Retransmissions.
+    pub rtx: Count,
+    pub rtcp: Count,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl Count {
+    pub(crate) const fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// Datagrams that came and were dropped, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Neither STUN, DTLS nor SRTP, or cut short.
+    pub malformed: u64,
+    /// From an address no check has proven.
+    pub unknown_path: u64,
+    /// A check for credentials nobody has.
+    pub unknown_ufrag: u64,
+    /// A check that is not authentic.
+    pub rejected_check: u64,
+    /// Media before the keys are there.
+    pub no_keys: u64,
+    /// Media that does not authenticate.
+    pub forged: u64,
+    /// Media that came before, or is older than the replay window.
+    pub replayed: u64,
+    /// A client uses more SSRCs than anybody needs.
+    pub too_many_ssrcs: u64,
+    /// Media of no track.
+    pub unmatched: u64,
+    /// A copy of what the history has, or older than it reaches.
+    pub duplicate: u64,
+    /// Media of a muted track.
+    pub muted: u64,
+    /// Media that the receiver has no codec for.
+    pub no_codec: u64,
+    /// Packets we could not seal. Each is a fault of ours.
+    pub unsealable: u64,
+    /// DTLS to be sent while there is no path.
+    pub no_path: u64,
+    /// More came out than anybody took; the drain rule was broken.
+    pub overflow: u64,
+}
+
+/// RTCP feedback by kind: what subscribers ask of us and we of publishers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// Packets asked for by subscribers.
+    pub nacks_received: u64,
+    /// Packets asked for that were not answered: too old, unknown, asked for twice at once, or over the budget.
+    pub nacks_unanswered: u64,
+    /// Packets asked for from publishers.
+    pub nacks_sent: u64,
+    /// Keyframes asked for by subscribers, as PLI or FIR.
+    pub keyframes_requested: u64,
+    pub plis_sent: u64,
+    pub transport_wide_received: u64,
+    pub transport_wide_sent: u64,
+    pub remb_received: u64,
+    pub goodbyes_received: u64,
+}

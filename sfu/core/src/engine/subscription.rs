@@ -1,0 +1,125 @@
+//! A copy of a track for one client: what was sent last, and how it goes on.
+
+use serde::{Deserialize, Serialize};
+
+use super::arena::{TrackIndex, TransportIndex};
+use super::command::{Codec, CodecMapping, Subscribe};
+use crate::media::report::SenderStatistics;
+use crate::media::resend::{Budget, SealedRing};
+use crate::media::rewrite::{Offsets, Rewriter};
+use crate::media::timeline::LastSent;
+use crate::media::vp8::Descriptor;
+use crate::time::Time;
+use crate::transport::srtp::OutboundStream;
+
+/// Everything about one subscription.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Subscription {
+    pub transport: TransportIndex,
+    pub track: TrackIndex,
+    /// The layer being forwarded.
+    pub current: Option<u8>,
+    /// The layer it should be; a switch waits for a keyframe.
+    pub wanted: Option<u8>,
+    pub rewriter: Rewriter,
+    pub last: Option<LastSent>,
+    pub last_picture: Option<LastPicture>,
+    /// Open once the transport has keys.
+    pub stream: Option<OutboundStream>,
+    pub rtx_stream: Option<OutboundStream>,
+    /// Number of the next retransmission.
+    pub next_rtx: u64,
+    pub budget: Budget,
+    pub sealed: SealedRing,
+    pub statistics: SenderStatistics,
+    pub description: Subscribe,
+}
+
+/// VP8's running numbers as the subscriber last saw them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPicture {
+    pub picture_id: u16,
+    pub tl0_picture_index: u8,
+}
+
+/// How a codec of the track goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    pub mapping: CodecMapping,
+    /// The payload is redundant audio, of which only the primary encoding is sent.
+    pub extract_primary: bool,
+}
+
+impl Subscription {
+    /// `first` is the first sequence number.
+    pub const fn new(
+        now: Time,
+        (transport, track): (TransportIndex, TrackIndex),
+        description: Subscribe,
+        first: u64,
+    ) -> Self {
+        Self {
+            transport,
+            track,
+            current: None,
+            wanted: None,
+            rewriter: Rewriter::new(first),
+            last: None,
+            last_picture: None,
+            stream: None,
+            rtx_stream: None,
+            next_rtx: first,
+            budget: Budget::new(now),
+            sealed: SealedRing::new(),
+            statistics: SenderStatistics::new(),
+            description,
+        }
+    }
+
+    /// Nothing has been sent yet and the first number is to be this one.
+    pub fn begin_at(&mut self, first: u64) {
+        self.rewriter = Rewriter::new(first);
+    }
+
+    /// How a packet of this codec goes out; `None` if the receiver cannot take it.
+    pub fn outgoing(&self, codec: Codec) -> Option<Outgoing> {
+        let find = |codec| self.description.codecs.iter().find(|mapping| mapping.codec == codec).copied();
+        if let Some(mapping) = find(codec) {
+            return Some(Outgoing { mapping, extract_primary: false });
+        }
+        let fallback = if codec == Codec::Red { find(Codec::Opus) } else { None };
+        fallback.map(|mapping| Outgoing { mapping, extract_primary: true })
+    }
+
+    /// Whether it is waiting for the keyframe with which another layer begins.
+    pub fn is_waiting(&self) -> bool {
+        self.wanted.is_some() && self.wanted != self.current
+    }
+
+    /// Nothing is forwarded until the next keyframe.
+    pub const fn interrupt(&mut self) {
+        self.current = None;
+        self.rewriter.pause();
+    }
+
+    /// What to add to VP8's running numbers so that the picture `descriptor` begins follows the last one sent.
+    pub fn picture_offsets(&self, descriptor: Option<Descriptor>) -> (u16, u8) {
+        let (Some(last), Some(descriptor)) = (self.last_picture, descriptor) else { return (0, 0) };
+        let picture_id = descriptor.picture_id.map_or(0, |id| last.picture_id.wrapping_add(1).wrapping_sub(id.value));
+        let index = descriptor
+            .tl0_picture_index
+            .map_or(0, |(index, _)| last.tl0_picture_index.wrapping_add(1).wrapping_sub(index));
+        (picture_id & 0x7fff, index)
+    }
+
+    /// Notes the running numbers of a packet that was sent and is newer than all before.
+    pub fn handle_picture(&mut self, descriptor: &Descriptor, offsets: Offsets) {
+        let Some(id) = descriptor.picture_id else { return };
+        self.last_picture = Some(LastPicture {
+            picture_id: id.value.wrapping_add(offsets.picture_id) & 0x7fff,
+            tl0_picture_index: descriptor
+                .tl0_picture_index
+                .map_or(0, |(index, _)| index.wrapping_add(offsets.tl0_picture_index)),
+        });
+    }
+}

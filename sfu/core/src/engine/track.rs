@@ -1,0 +1,191 @@
+//! A track a client publishes: its layers, and the stream that currently is each layer.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::arena::{SubscriptionIndex, TransportIndex};
+use super::command::{Codec, CodecMapping, MediaKind, Publish};
+use super::config::EngineConfig;
+use crate::id::{Rid, Ssrc};
+use crate::media::history::History;
+use crate::media::keyframe::KeyframeRequest;
+use crate::media::layer;
+use crate::media::level::LevelMeter;
+use crate::media::nack::NackGenerator;
+use crate::media::receive::ReceiveStatistics;
+use crate::media::rewrite::SourceId;
+use crate::media::sequence::Unwrapper;
+use crate::media::timeline::{Mapping, Side};
+use crate::time::Time;
+
+/// Layers a track may have. Browsers send three.
+const MAX_LAYERS: usize = 8;
+/// Streams that were replaced but may still be asked for packets.
+const MAX_RETIRED: usize = 2;
+
+/// Everything about one track.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Track {
+    pub transport: TransportIndex,
+    pub description: Publish,
+    pub muted: bool,
+    /// Lowest first; at least one.
+    pub layers: Vec<Layer>,
+    /// Streams that sent layers before their SSRC changed, for retransmissions of what they sent.
+    retired: VecDeque<Source>,
+    pub subscriptions: Vec<SubscriptionIndex>,
+    pub level: LevelMeter,
+    next_source: u32,
+}
+
+/// One encoding of a track.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Layer {
+    pub rid: Option<Rid>,
+    pub source: Option<Source>,
+    /// Outlives its source, so that a new SSRC does not allow more requests.
+    pub keyframe: KeyframeRequest,
+    /// How long ago it was that a packet came tells whether the layer is alive.
+    pub last_packet: Option<Time>,
+    pub started: bool,
+}
+
+/// A stream of RTP packets of one SSRC.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Source {
+    pub id: SourceId,
+    pub ssrc: Ssrc,
+    pub clock_rate: u32,
+    pub sequence: Unwrapper,
+    pub history: History,
+    pub statistics: ReceiveStatistics,
+    pub nack: NackGenerator,
+    /// What the last sender report said of its time.
+    pub mapping: Option<Mapping>,
+}
+
+impl Source {
+    /// Its time, as rewriting needs it.
+    pub const fn side(&self) -> Side {
+        Side { mapping: self.mapping, clock_rate: self.clock_rate }
+    }
+}
+
+impl Track {
+    pub fn new(transport: TransportIndex, description: Publish) -> Self {
+        let mut track = Self {
+            transport,
+            description,
+            muted: false,
+            layers: Vec::new(),
+            retired: VecDeque::new(),
+            subscriptions: Vec::new(),
+            level: LevelMeter::default(),
+            next_source: 0,
+        };
+        track.lay_out();
+        track
+    }
+
+    /// Makes the layers those of the description: by name; without names one for each signalled SSRC, or one.
+    fn lay_out(&mut self) {
+        let rids = &self.description.rids;
+        let count = if rids.is_empty() { self.description.ssrcs.len().max(1) } else { rids.len() };
+        self.layers.resize_with(count.min(MAX_LAYERS), Layer::default);
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            layer.rid = rids.get(at).cloned();
+        }
+    }
+
+    /// Takes a new description of the same track.
+    pub fn describe(&mut self, description: Publish) {
+        self.description = description;
+        self.lay_out();
+    }
+
+    pub fn layer(&self, layer: u8) -> Option<&Layer> {
+        self.layers.get(usize::from(layer))
+    }
+
+    pub fn layer_mut(&mut self, layer: u8) -> Option<&mut Layer> {
+        self.layers.get_mut(usize::from(layer))
+    }
+
+    /// Which layer has this name.
+    pub fn layer_named(&self, rid: &str) -> Option<u8> {
+        self.layers.iter().position(|layer| layer.rid.as_ref().is_some_and(|known| known.0 == rid)).map(|at| at as u8)
+    }
+
+    pub fn has_rids(&self) -> bool {
+        !self.description.rids.is_empty()
+    }
+
+    /// The stream that is or was a layer, by its id.
+    pub fn source(&self, id: SourceId) -> Option<&Source> {
+        let current = self.layers.iter().filter_map(|layer| layer.source.as_ref());
+        current.chain(&self.retired).find(|source| source.id == id)
+    }
+
+    /// The layer of a payload type, of media.
+    pub fn codec(&self, payload_type: u8) -> Option<CodecMapping> {
+        self.description.codecs.iter().find(|codec| codec.payload_type == payload_type).copied()
+    }
+
+    /// The codec whose retransmissions have this payload type.
+    pub fn repaired_codec(&self, payload_type: u8) -> Option<CodecMapping> {
+        self.description.codecs.iter().find(|codec| codec.rtx_payload_type == Some(payload_type)).copied()
+    }
+
+    /// Begins a stream: the layer is from now on sent under this SSRC.
+    pub fn start_source(&mut self, config: &EngineConfig, layer: u8, ssrc: Ssrc, clock_rate: u32) {
+        let capacity = match self.description.kind {
+            MediaKind::Audio => config.audio_history,
+            MediaKind::Video => config.video_history,
+        };
+        let id = SourceId(self.next_source);
+        self.next_source = self.next_source.wrapping_add(1);
+        let source = Source {
+            id,
+            ssrc,
+            clock_rate,
+            sequence: Unwrapper::default(),
+            history: History::new(capacity),
+            statistics: ReceiveStatistics::new(clock_rate),
+            nack: NackGenerator::default(),
+            mapping: None,
+        };
+        let replaced = self.layer_mut(layer).and_then(|layer| layer.source.replace(source));
+        self.retire(replaced);
+    }
+
+    /// A layer's stream has ended. What it sent may still be asked for.
+    pub fn end_source(&mut self, layer: u8) {
+        let Some(layer) = self.layer_mut(layer) else { return };
+        layer.last_packet = None;
+        let ended = layer.source.take();
+        self.retire(ended);
+    }
+
+    fn retire(&mut self, source: Option<Source>) {
+        let Some(source) = source else { return };
+        if self.retired.len() == MAX_RETIRED {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(source);
+    }
+
+    /// Which layers send, lowest first.
+    pub fn alive(&self, now: Time) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
+        self.layers.iter().map(move |layer| layer::is_alive(now, layer.last_packet))
+    }
+
+    pub fn is_video(&self) -> bool {
+        self.description.kind == MediaKind::Video
+    }
+}
+
+/// Whether a codec carries pictures, which cannot be joined at any packet.
+pub const fn needs_keyframe(codec: Codec) -> bool {
+    matches!(codec, Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::H265 | Codec::Av1)
+}

@@ -1,0 +1,122 @@
+//! One association with a client: where it is, its keys, and which streams flow over it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::arena::{SubscriptionIndex, TrackIndex};
+use super::command::Extensions;
+use super::connectivity::Connectivity;
+use crate::id::{Ssrc, TransportKey};
+use crate::media::twcc::FeedbackGenerator;
+use crate::time::Time;
+use crate::transport::ice::IceCredentials;
+use crate::transport::srtp::{Opener, Sealer};
+
+/// Streams a client may send at once; more are dropped before they are decrypted. A browser with three layers and
+/// their retransmissions on four tracks has 24.
+pub const MAX_ROUTES: usize = 128;
+
+/// Everything about one transport. Its tracks and subscriptions are values of their own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Transport {
+    pub key: TransportKey,
+    pub credentials: IceCredentials,
+    /// Those before the ICE restart, until a check carries the new ones.
+    pub previous_credentials: Option<IceCredentials>,
+    pub connectivity: Connectivity,
+    /// Secret and exact, so it is exported apart from the rest.
+    #[serde(skip)]
+    pub srtp: Option<Srtp>,
+    /// Whom our RTCP is from, for feedback that belongs to no stream of ours.
+    pub feedback_ssrc: Ssrc,
+    pub tracks: Vec<TrackIndex>,
+    pub subscriptions: Vec<SubscriptionIndex>,
+    /// What the client's streams are.
+    pub routes: BTreeMap<Ssrc, Route>,
+    /// Which subscription an SSRC of ours is.
+    pub sent: BTreeMap<Ssrc, SubscriptionIndex>,
+    /// Extension ids of the client's packets; in a bundle they are the same on every m-line (RFC 8843, section 9.2).
+    pub extensions: Extensions,
+    /// The client takes transport-wide feedback.
+    pub wants_feedback: bool,
+    pub arrivals: FeedbackGenerator,
+    /// Next transport-wide number of ours, for clients that give feedback.
+    pub next_transport_sequence: u64,
+    pub round_trip: Option<Duration>,
+    pub next_report: Time,
+    /// Reports sent so far; subscriptions take turns by it.
+    pub reports: u32,
+    /// When the schedule looks at this transport next.
+    pub scheduled: Option<Time>,
+}
+
+/// Both directions of an association's encryption.
+#[derive(Debug)]
+pub struct Srtp {
+    pub sealer: Sealer,
+    pub opener: Opener,
+}
+
+/// What a stream from a client carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    Media {
+        track: TrackIndex,
+        layer: u8,
+    },
+    /// Retransmissions of a layer (RFC 4588).
+    Repair {
+        track: TrackIndex,
+        layer: u8,
+    },
+}
+
+impl Route {
+    pub const fn track(self) -> TrackIndex {
+        match self {
+            Self::Media { track, .. } | Self::Repair { track, .. } => track,
+        }
+    }
+}
+
+impl Transport {
+    pub fn new(now: Time, key: TransportKey, credentials: IceCredentials, feedback_ssrc: Ssrc) -> Self {
+        Self {
+            key,
+            credentials,
+            previous_credentials: None,
+            connectivity: Connectivity::new(now),
+            srtp: None,
+            feedback_ssrc,
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+            routes: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            extensions: Extensions::default(),
+            wants_feedback: false,
+            arrivals: FeedbackGenerator::default(),
+            next_transport_sequence: 0,
+            round_trip: None,
+            next_report: now,
+            reports: 0,
+            scheduled: None,
+        }
+    }
+
+    /// The credentials a check for `ufrag` must carry.
+    pub fn credentials_of(&self, ufrag: &str) -> Option<&IceCredentials> {
+        [Some(&self.credentials), self.previous_credentials.as_ref()].into_iter().flatten().find(|c| c.ufrag == ufrag)
+    }
+
+    /// A check with `ufrag` was answered: if it is the new one, the old credentials end and are returned.
+    pub fn confirm_credentials(&mut self, ufrag: &str) -> Option<IceCredentials> {
+        if self.credentials.ufrag == ufrag { self.previous_credentials.take() } else { None }
+    }
+
+    /// Takes a sample of the round trip to the client.
+    pub fn handle_round_trip(&mut self, sample: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(sample, |known| (known * 7 + sample) / 8));
+    }
+}

@@ -1,0 +1,116 @@
+//! Sender reports about what a subscriber gets (RFC 3550, section 6.4.1), and the round trip its reports tell.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Ssrc;
+use crate::media::rtcp::{ReportBlock, SenderInfo};
+use crate::media::timeline::Mapping;
+use crate::time::Time;
+
+/// How often each transport's reports are sent.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// Each subscription is reported on at every third of its transport's reports, and at the first it can be.
+pub const SENDER_REPORT_TURNS: u32 = 3;
+/// Reports remembered until the receiver refers to them.
+const REMEMBERED: usize = 3;
+
+/// What was sent on one SSRC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderStatistics {
+    packets: u32,
+    octets: u32,
+    /// Middle bits of the NTP time in the last reports, and when they were sent.
+    reports: VecDeque<(u32, Time)>,
+}
+
+impl SenderStatistics {
+    pub const fn new() -> Self {
+        Self { packets: 0, octets: 0, reports: VecDeque::new() }
+    }
+
+    /// A packet was sent. Both counts wrap, as they do on the wire.
+    pub const fn handle_sent(&mut self, payload: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload as u32);
+    }
+
+    pub fn has_reported(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    pub const fn has_sent(&self) -> bool {
+        self.packets > 0
+    }
+
+    /// The report to send now. The clock is the publisher's, so all its streams share one and audio and video stay in
+    /// step; `timestamp_offset` is what rewriting adds to its timestamps.
+    pub fn report(
+        &mut self,
+        now: Time,
+        ssrc: Ssrc,
+        (mapping, clock_rate): (Mapping, u32),
+        timestamp_offset: u32,
+    ) -> SenderInfo {
+        let (ntp, timestamp) = mapping.at(now, clock_rate);
+        if self.reports.len() == REMEMBERED {
+            self.reports.pop_front();
+        }
+        self.reports.push_back((ntp.middle(), now));
+        let timestamp = timestamp.wrapping_add(timestamp_offset);
+        SenderInfo { ssrc, ntp, timestamp, packets: self.packets, octets: self.octets }
+    }
+
+    /// The round trip that a block about this stream tells: time since our report, less the time the receiver held it.
+    pub fn round_trip(&self, now: Time, block: &ReportBlock) -> Option<Duration> {
+        let (_, sent) = self.reports.iter().rev().find(|(middle, _)| *middle == block.last_sender_report)?;
+        let held = Duration::from_micros(u64::from(block.delay_since_last_sender_report) * 1_000_000 / 65_536);
+        // Clocks of a different speed can make it look negative.
+        Some(now.since(*sent).saturating_sub(held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::NtpTime;
+
+    #[test]
+    fn the_report_speaks_the_publishers_clock_and_our_timestamps() {
+        let mut statistics = SenderStatistics::default();
+        statistics.handle_sent(100);
+        statistics.handle_sent(50);
+        let ntp = NtpTime::from_unix(Duration::from_secs(1000));
+        let mapping = Mapping { ntp, timestamp: 48_000, arrival: Time::from_millis(500) };
+        let info = statistics.report(Time::from_millis(1500), Ssrc(7), (mapping, 48_000), 5);
+        let expected = SenderInfo {
+            ssrc: Ssrc(7),
+            ntp: NtpTime::from_unix(Duration::from_secs(1001)),
+            timestamp: 96_005,
+            packets: 2,
+            octets: 150,
+        };
+        assert_eq!(info, expected);
+    }
+
+    #[test]
+    fn the_round_trip_leaves_out_what_the_receiver_held() {
+        let mut statistics = SenderStatistics::default();
+        let mapping = Mapping { ntp: NtpTime::from_bits(0x1_2345_0000_0000), timestamp: 0, arrival: Time::ZERO };
+        let info = statistics.report(Time::from_millis(1000), Ssrc(7), (mapping, 48_000), 0);
+        let mut block = ReportBlock {
+            ssrc: Ssrc(7),
+            fraction_lost: 0,
+            total_lost: 0,
+            highest_sequence: 0,
+            jitter: 0,
+            last_sender_report: info.ntp.middle(),
+            delay_since_last_sender_report: 32_768,
+        };
+        assert_eq!(statistics.round_trip(Time::from_millis(1540), &block), Some(Duration::from_millis(40)));
+        block.last_sender_report = 0;
+        assert_eq!(statistics.round_trip(Time::from_millis(1540), &block), None);
+    }
+}

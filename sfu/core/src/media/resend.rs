@@ -1,0 +1,147 @@
+//! What keeps answering NACKs from doing harm, and how to answer them without RTX.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// Credit that may pile up, in bytes: a burst of lost packets is answered at once.
+const MAX_CREDIT: u64 = 256 * 1024;
+/// Credit earned by time, in bytes per second, so that a quiet stream can be repaired too.
+const CREDIT_PER_SECOND: u64 = 16 * 1024;
+/// Two requests for one packet this close together are one request that was doubled on the way.
+const TOO_SOON: Duration = Duration::from_millis(10);
+/// Answers remembered to notice that.
+const REMEMBERED: usize = 32;
+
+/// What one subscription may have sent again: half of what it is sent, and a little more. Nobody who loses more than
+/// that is helped by more packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    credit: u64,
+    updated: Time,
+    answered: VecDeque<(u64, Time)>,
+}
+
+impl Budget {
+    pub const fn new(now: Time) -> Self {
+        Self { credit: MAX_CREDIT / 4, updated: now, answered: VecDeque::new() }
+    }
+
+    /// Bytes were sent for the first time.
+    pub const fn handle_sent(&mut self, bytes: usize) {
+        let credit = self.credit + bytes as u64 / 2;
+        self.credit = if credit > MAX_CREDIT { MAX_CREDIT } else { credit };
+    }
+
+    /// Whether the packet `sequence` of `bytes` may be sent again now; if so, it is paid for.
+    pub fn spend(&mut self, now: Time, sequence: u64, bytes: usize) -> bool {
+        let earned =
+            u64::try_from(now.since(self.updated).as_micros()).unwrap_or(u64::MAX) / 1000 * CREDIT_PER_SECOND / 1000;
+        if earned > 0 {
+            self.credit = self.credit.saturating_add(earned).min(MAX_CREDIT);
+            self.updated = now;
+        }
+        let doubled = self.answered.iter().any(|(answered, at)| *answered == sequence && now.since(*at) < TOO_SOON);
+        if doubled || self.credit < bytes as u64 {
+            return false;
+        }
+        self.credit -= bytes as u64;
+        if self.answered.len() == REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((sequence, now));
+        true
+    }
+}
+
+/// Packets exactly as they were sent, for streams without RTX.
+///
+/// Such a stream is repaired on its own SSRC under the old number. Sealing a packet again would use a nonce twice
+/// unless every byte were the same, and header extensions that count or tell the time are not. So the sealed packet
+/// itself is kept and sent again: whatever happens, the same bytes.
+///
+/// Costs nothing until the subscriber asks for a packet for the first time, which is then not answered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SealedRing {
+    packets: VecDeque<(u64, Vec<u8>)>,
+    wanted: bool,
+}
+
+/// More than a second of audio, all there is without RTX in browsers.
+const RING: usize = 64;
+
+impl SealedRing {
+    pub const fn new() -> Self {
+        Self { packets: VecDeque::new(), wanted: false }
+    }
+
+    /// Keeps a packet if anybody has ever asked for one.
+    pub fn keep(&mut self, sequence: u64, sealed: &[u8]) {
+        if !self.wanted {
+            return;
+        }
+        let mut buffer =
+            if self.packets.len() == RING { self.packets.pop_front().unwrap_or_default().1 } else { Vec::new() };
+        buffer.clear();
+        buffer.extend_from_slice(sealed);
+        self.packets.push_back((sequence, buffer));
+    }
+
+    /// The packet, sealed, if it is there. Keeps packets from now on.
+    pub fn find(&mut self, sequence: u64) -> Option<&[u8]> {
+        self.wanted = true;
+        self.packets.iter().rev().find(|(kept, _)| *kept == sequence).map(|(_, sealed)| &sealed[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_what_is_sent_may_be_sent_again() {
+        let mut budget = Budget::new(Time::ZERO);
+        let mut sequence = 0;
+        let mut spend = |budget: &mut Budget| {
+            sequence += 1;
+            budget.spend(Time::ZERO, sequence, 1000)
+        };
+        while spend(&mut budget) {}
+        for _ in 0..20 {
+            budget.handle_sent(1000);
+        }
+        assert_eq!((0..50).filter(|_| spend(&mut budget)).count(), 10);
+    }
+
+    #[test]
+    fn time_earns_credit_too() {
+        let mut budget = Budget::new(Time::ZERO);
+        while budget.spend(Time::ZERO, 1, 64 * 1024) {}
+        assert!(!budget.spend(Time::from_millis(900), 2, 16 * 1024));
+        assert!(budget.spend(Time::from_millis(1000), 2, 16 * 1024));
+    }
+
+    #[test]
+    fn a_doubled_request_is_answered_once() {
+        let mut budget = Budget::new(Time::ZERO);
+        assert!(budget.spend(Time::ZERO, 7, 100));
+        assert!(!budget.spend(Time::from_millis(9), 7, 100));
+        assert!(budget.spend(Time::from_millis(10), 7, 100));
+    }
+
+    #[test]
+    fn sealed_packets_are_kept_once_somebody_asks() {
+        let mut ring = SealedRing::default();
+        ring.keep(1, b"one");
+        assert_eq!(ring.find(1), None);
+        for sequence in 2..=70 {
+            ring.keep(sequence, &[sequence as u8]);
+        }
+        assert_eq!(ring.find(70), Some(&[70][..]));
+        assert_eq!(ring.find(6), None, "only the last 64");
+        assert_eq!(ring.find(7), Some(&[7][..]));
+    }
+}

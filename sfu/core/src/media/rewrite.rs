@@ -1,0 +1,307 @@
+//! One continuous stream for a subscriber, made from whatever streams its publisher sends.
+//!
+//! A subscriber sees one SSRC whose numbers have no gaps but those of lost packets, while behind it layers are
+//! switched, the track is muted and the publisher's SSRC changes. The numbers are mapped in *segments*: from one
+//! outgoing number on, packets come from one source with constant offsets. So the mapping is a pure function that also
+//! works backwards: an outgoing number asked for again leads to the source's packet (RFC 7667, section 3.7).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::media::sequence::nearest;
+
+/// Segments remembered. A packet older than the oldest of them cannot be asked for any more.
+const MAX_SEGMENTS: usize = 64;
+/// A jump of the source beyond this is no loss but a new start; the receiver must not see it, since it follows the
+/// roll-over counter of SRTP only across less than 2^15.
+const MAX_GAP: u64 = 4096;
+
+/// A stream of the publisher: changes with layer and SSRC, so that numbers of different streams are never mixed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SourceId(pub u32);
+
+/// What is added to fields of the source's packets within a segment, each modulo its width.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offsets {
+    pub timestamp: u32,
+    /// VP8 picture id, 15 bits.
+    pub picture_id: u16,
+    /// VP8 index of the base layer's picture.
+    pub tl0_picture_index: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Segment {
+    first_out: u64,
+    source: SourceId,
+    first_in: u64,
+    offsets: Offsets,
+}
+
+/// Where a packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Its outgoing number, widened; also the SRTP index.
+    pub sequence: u64,
+    pub offsets: Offsets,
+    /// Whether it is newer than all before it.
+    pub newest: bool,
+}
+
+/// Which packet of which source an outgoing number stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub source: SourceId,
+    pub sequence: u64,
+    pub out: u64,
+    pub offsets: Offsets,
+}
+
+/// The mapping of one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewriter {
+    /// Ascending by outgoing number. The last one is open-ended.
+    segments: VecDeque<Segment>,
+    /// The next number nobody has had.
+    next_out: u64,
+    /// Whether the last segment is being continued; otherwise only packets that came late may pass.
+    open: bool,
+}
+
+impl Rewriter {
+    /// `first` is the number of the first packet. Below 2^15, an early loss cannot make the receiver guess the
+    /// roll-over counter wrong (RFC 3711, section 3.3.1).
+    pub const fn new(first: u64) -> Self {
+        Self { segments: VecDeque::new(), next_out: first, open: false }
+    }
+
+    /// The source that is being forwarded.
+    pub fn source(&self) -> Option<SourceId> {
+        self.segments.back().filter(|_| self.open).map(|segment| segment.source)
+    }
+
+    /// The source that was forwarded last, and what was added to it, whether or not it still is.
+    pub fn last(&self) -> Option<(SourceId, Offsets)> {
+        self.segments.back().map(|segment| (segment.source, segment.offsets))
+    }
+
+    /// From here on, packets of `source` follow, beginning with its packet `first_in`. `false`, and nothing changes, if
+    /// that packet has had its chance to be sent already: a second number for it would show it twice.
+    pub fn begin(&mut self, source: SourceId, first_in: u64, offsets: Offsets) -> bool {
+        let mut end = self.next_out;
+        for segment in self.segments.iter().rev() {
+            if segment.source == source && first_in < segment.first_in + (end - segment.first_out) {
+                return false;
+            }
+            end = segment.first_out;
+        }
+        // A segment nothing was sent from leaves no trace.
+        if self.segments.back().is_some_and(|segment| segment.first_out == self.next_out) {
+            self.segments.pop_back();
+        }
+        if self.segments.len() == MAX_SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(Segment { first_out: self.next_out, source, first_in, offsets });
+        self.open = true;
+        true
+    }
+
+    /// Nothing new follows until the next [`begin`](Self::begin). What was sent may still be asked for.
+    pub const fn pause(&mut self) {
+        self.open = false;
+    }
+
+    /// The number of a source's packet that is to be sent. `None` if it is none of those being forwarded: from before
+    /// its segment, or after the subscriber was switched to another source.
+    pub fn map(&mut self, source: SourceId, sequence: u64) -> Option<Mapped> {
+        let last = *self.segments.back()?;
+        if self.open && last.source == source && sequence >= last.first_in {
+            let out = last.first_out + (sequence - last.first_in);
+            if out >= self.next_out + MAX_GAP && self.begin(source, sequence, last.offsets) {
+                return self.map(source, sequence);
+            }
+            let newest = out >= self.next_out;
+            self.next_out = self.next_out.max(out + 1);
+            return Some(Mapped { sequence: out, offsets: last.offsets, newest });
+        }
+        self.map_late(source, sequence)
+    }
+
+    /// A packet that belongs into a segment which has ended, or into the sent part of the last one.
+    fn map_late(&self, source: SourceId, sequence: u64) -> Option<Mapped> {
+        let mut end = self.next_out;
+        for segment in self.segments.iter().rev() {
+            if segment.source == source && sequence >= segment.first_in {
+                let out = segment.first_out + (sequence - segment.first_in);
+                if out < end {
+                    return Some(Mapped { sequence: out, offsets: segment.offsets, newest: false });
+                }
+            }
+            end = segment.first_out;
+        }
+        None
+    }
+
+    /// A packet of the source is not to be sent, and the receiver shall not miss it. Works only for the packet that
+    /// would be next; otherwise `false`, and something must be sent under its number.
+    pub fn skip(&mut self, source: SourceId, sequence: u64) -> bool {
+        let Some(last) = self.segments.back().copied() else { return true };
+        if !self.open || last.source != source {
+            return self.map_late(source, sequence).is_none();
+        }
+        if sequence < last.first_in {
+            return self.map_late(source, sequence).is_none();
+        }
+        if last.first_out + (sequence - last.first_in) != self.next_out {
+            return false;
+        }
+        self.begin(source, sequence + 1, last.offsets)
+    }
+
+    /// Which packet was sent, or should have been, under the 16-bit number of an outgoing packet.
+    pub fn origin(&self, sequence_number: u16) -> Option<Origin> {
+        let out = nearest(self.next_out.checked_sub(1)?, sequence_number);
+        if out >= self.next_out {
+            return None;
+        }
+        let segment = self.segments.iter().rev().find(|segment| segment.first_out <= out)?;
+        let sequence = segment.first_in + (out - segment.first_out);
+        Some(Origin { source: segment.source, sequence, out, offsets: segment.offsets })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+
+    fn sent(rewriter: &mut Rewriter, source: SourceId, sequence: u64) -> Option<u64> {
+        rewriter.map(source, sequence).map(|mapped| mapped.sequence)
+    }
+
+    #[test]
+    fn numbers_continue_across_a_switch() {
+        let mut rewriter = Rewriter::new(100);
+        rewriter.begin(A, 70_000, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 70_000), Some(100));
+        assert_eq!(sent(&mut rewriter, A, 70_002), Some(102));
+        rewriter.begin(B, 5, Offsets { timestamp: 9, ..Offsets::default() });
+        assert_eq!(sent(&mut rewriter, B, 5), Some(103));
+        assert_eq!(sent(&mut rewriter, A, 70_001), Some(101), "late, but it fills a gap the receiver sees");
+        assert_eq!(sent(&mut rewriter, A, 70_003), None, "never sent, so nobody misses it");
+        assert_eq!(sent(&mut rewriter, B, 4), None);
+        let origin = rewriter.origin(101).expect("sent");
+        assert_eq!((origin.source, origin.sequence, origin.offsets.timestamp), (A, 70_001, 0));
+        assert_eq!(rewriter.origin(103).expect("sent").offsets.timestamp, 9);
+        assert_eq!(rewriter.origin(104), None);
+        assert_eq!(rewriter.origin(99), None);
+    }
+
+    #[test]
+    fn a_skipped_packet_leaves_no_gap() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.begin(A, 10, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 10), Some(0));
+        assert!(rewriter.skip(A, 11));
+        assert!(rewriter.skip(A, 12));
+        assert_eq!(sent(&mut rewriter, A, 13), Some(1));
+        assert!(rewriter.skip(A, 11), "its copy needs no number either");
+        assert!(!rewriter.skip(A, 15), "14 may still come, so 15 has a number of its own");
+        assert_eq!(sent(&mut rewriter, A, 15), Some(3));
+        assert_eq!(sent(&mut rewriter, A, 14), Some(2));
+        assert_eq!(rewriter.origin(1).expect("sent").sequence, 13);
+    }
+
+    #[test]
+    fn nothing_new_passes_while_paused() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.begin(A, 10, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 12), Some(2));
+        rewriter.pause();
+        assert_eq!(sent(&mut rewriter, A, 13), None);
+        assert_eq!(sent(&mut rewriter, A, 11), Some(1));
+        assert_eq!(rewriter.source(), None);
+        rewriter.begin(A, 20, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 20), Some(3));
+    }
+
+    #[test]
+    fn a_jump_of_the_source_is_hidden() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.begin(A, 10, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 10), Some(0));
+        assert_eq!(sent(&mut rewriter, A, 30_000), Some(1));
+        assert_eq!(sent(&mut rewriter, A, 30_001), Some(2));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Packet { source: u8, back: u64, forward: u64 },
+        Skip { source: u8 },
+        Switch { source: u8, back: u64 },
+        Pause,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            20 => (0_u8..3, 0_u64..20, 0_u64..4).prop_map(|(source, back, forward)| Step::Packet { source, back, forward }),
+            2 => (0_u8..3).prop_map(|source| Step::Skip { source }),
+            1 => (0_u8..3, 0_u64..20).prop_map(|(source, back)| Step::Switch { source, back }),
+            1 => Just(Step::Pause),
+        ]
+    }
+
+    proptest! {
+        /// Each outgoing number stands for one source packet and each source packet has one number, forwards and
+        /// backwards, whatever happens.
+        #[test]
+        fn numbers_and_packets_are_one_to_one(steps in proptest::collection::vec(step(), 1..2_000)) {
+            let mut rewriter = Rewriter::new(65_000);
+            let mut heads = [70_000_u64, 500_000, 131_070];
+            let mut by_out = BTreeMap::new();
+            let mut by_in = BTreeMap::new();
+            let mut newest = 64_999;
+            for step in steps {
+                match step {
+                    Step::Packet { source, back, forward } => {
+                        let head = &mut heads[usize::from(source)];
+                        *head += forward;
+                        let sequence = *head - back;
+                        let source = SourceId(u32::from(source));
+                        let Some(mapped) = rewriter.map(source, sequence) else { continue };
+                        prop_assert_eq!(mapped.newest, mapped.sequence > newest);
+                        newest = newest.max(mapped.sequence);
+                        let known = by_out.entry(mapped.sequence).or_insert((source, sequence));
+                        prop_assert_eq!(*known, (source, sequence));
+                        let known = by_in.entry((source.0, sequence)).or_insert(mapped.sequence);
+                        prop_assert_eq!(*known, mapped.sequence);
+                        let origin = rewriter.origin(mapped.sequence as u16).expect("just sent");
+                        prop_assert_eq!((origin.source, origin.sequence, origin.out), (source, sequence, mapped.sequence));
+                    }
+                    Step::Skip { source } => {
+                        let head = &mut heads[usize::from(source)];
+                        *head += 1;
+                        if rewriter.skip(SourceId(u32::from(source)), *head) {
+                            prop_assert_eq!(rewriter.map(SourceId(u32::from(source)), *head), None);
+                        }
+                    }
+                    Step::Switch { source, back } => {
+                        let head = &mut heads[usize::from(source)];
+                        *head += 1;
+                        rewriter.begin(SourceId(u32::from(source)), *head - back, Offsets::default());
+                    }
+                    Step::Pause => rewriter.pause(),
+                }
+            }
+        }
+    }
+}
