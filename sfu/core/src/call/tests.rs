@@ -1,0 +1,209 @@
+use std::collections::BTreeMap;
+
+use super::subscribing::{Audience, Listener, ListenerName};
+use super::track::TrackLayer;
+use super::*;
+use crate::engine::command::{MediaKind, Target};
+use crate::id::TrackKey;
+
+fn id(name: &str) -> ParticipantId {
+    ParticipantId(format!("PA_{name}"))
+}
+
+fn person(name: &str) -> Participant {
+    let permissions = Permissions { update_own_metadata: true, ..Permissions::default() };
+    Participant::new(id(name), Identity(name.into()), permissions, 0)
+}
+
+fn microphone(of: &str) -> Track {
+    Track {
+        id: TrackId(format!("TR_{of}")),
+        key: TrackKey(1),
+        kind: MediaKind::Audio,
+        source: TrackSource::Microphone,
+        name: String::new(),
+        muted: false,
+        width: 0,
+        height: 0,
+        layers: Vec::new(),
+        simulcast: false,
+        mime_type: "audio/opus".into(),
+        mid: "0".into(),
+        stream: String::new(),
+        stereo: false,
+        disable_dtx: false,
+        disable_red: false,
+        encryption: 0,
+        audio_features: Vec::new(),
+    }
+}
+
+fn call_of(names: &[&str]) -> Call {
+    let mut call = Call::new("standup", "RM_1", 0);
+    for name in names {
+        call.join(person(name));
+    }
+    call
+}
+
+fn wanted(call: &Call, who: &str) -> Vec<String> {
+    call.wanted_by(&id(who)).iter().map(|(_, track)| track.id.0.clone()).collect()
+}
+
+fn host(call: &Call) -> Vec<&str> {
+    let hosts = call.participants().filter(|participant| participant.attributes.contains_key("host"));
+    hosts.map(|participant| participant.identity.0.as_str()).collect()
+}
+
+#[test]
+fn the_first_in_is_host_and_then_the_longest_present() {
+    let mut call = call_of(&["zoe", "ana", "ben"]);
+    assert_eq!(host(&call), ["zoe"]);
+    let changes = call.leave(&id("zoe"));
+    assert_eq!(host(&call), ["ana"]);
+    assert_eq!(changes.updated, [id("ana")]);
+}
+
+#[test]
+fn recorders_and_hidden_participants_are_never_host() {
+    let mut call = Call::new("standup", "RM_1", 0);
+    let mut recorder = person("recorder");
+    recorder.permissions.recorder = true;
+    let mut hidden = person("hidden");
+    hidden.permissions.hidden = true;
+    call.join(recorder);
+    call.join(hidden);
+    call.join(person("ana"));
+    assert_eq!(host(&call), ["ana"]);
+    assert_eq!(call.n_people(), 1);
+}
+
+#[test]
+fn nobody_makes_themselves_host() {
+    let mut call = call_of(&["ana", "ben"]);
+    let attributes = BTreeMap::from([("host".to_string(), "true".to_string())]);
+    call.describe_self(&id("ben"), SelfDescription { attributes, ..SelfDescription::default() }).unwrap();
+    assert_eq!(host(&call), ["ana"]);
+}
+
+#[test]
+fn a_second_join_of_an_identity_replaces_the_first() {
+    let mut call = call_of(&["ana"]);
+    let mut again = person("ana");
+    again.id = id("ana2");
+    let changes = call.join(again);
+    assert_eq!(changes.left.len(), 1);
+    assert_eq!(changes.left[0].id, id("ana"));
+    assert_eq!(call.participants().count(), 1);
+}
+
+#[test]
+fn everyone_receives_what_others_publish_but_not_their_own() {
+    let mut call = call_of(&["ana", "ben"]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    call.publish(&id("ben"), microphone("ben")).unwrap();
+    assert_eq!(wanted(&call, "ana"), ["TR_ben"]);
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
+}
+
+#[test]
+fn a_declined_track_is_not_received_until_asked_for_again() {
+    let mut call = call_of(&["ana", "ben"]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    let track = [TrackId("TR_ana".into())];
+    call.set_subscribed(&id("ben"), &track, false).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    call.set_subscribed(&id("ben"), &track, true).unwrap();
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
+}
+
+#[test]
+fn without_automatic_subscription_only_what_is_asked_for_is_received() {
+    let mut call = call_of(&["ana"]);
+    let mut ben = person("ben");
+    ben.rules.automatic = false;
+    call.join(ben);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    call.set_subscribed(&id("ben"), &[TrackId("TR_ana".into())], true).unwrap();
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
+}
+
+#[test]
+fn a_publisher_may_limit_who_receives_its_tracks() {
+    let mut call = call_of(&["ana", "ben", "cem"]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    let listener = Listener { who: ListenerName::Identity(Identity("ben".into())), tracks: None };
+    call.set_audience(&id("ana"), Audience::Only(vec![listener])).unwrap();
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
+    assert!(wanted(&call, "cem").is_empty());
+}
+
+#[test]
+fn without_the_grant_nothing_is_received_or_published() {
+    let mut call = call_of(&["ana"]);
+    let mut ben = person("ben");
+    ben.permissions.subscribe = false;
+    ben.permissions.publish = false;
+    call.join(ben);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    assert_eq!(call.publish(&id("ben"), microphone("ben")), Err(Refused::NotAllowed));
+}
+
+#[test]
+fn what_is_shown_small_is_received_small() {
+    let mut call = call_of(&["ana", "ben"]);
+    let layer = |quality, width, height| TrackLayer { quality, width, height, bitrate: 0 };
+    let camera = Track {
+        kind: MediaKind::Video,
+        layers: vec![layer(0, 320, 180), layer(1, 640, 360), layer(2, 1280, 720)],
+        ..microphone("ana")
+    };
+    call.publish(&id("ana"), camera.clone()).unwrap();
+    let mut target = |settings| {
+        call.set_track_settings(&id("ben"), &[camera.id.clone()], settings).unwrap();
+        call.target_for(&id("ben"), &camera)
+    };
+    let settings = TrackSettings { quality: 2, ..TrackSettings::default() };
+    assert_eq!(target(TrackSettings { width: 300, height: 170, ..settings }), Target::Layer(0));
+    assert_eq!(target(TrackSettings { width: 400, height: 300, ..settings }), Target::Layer(1));
+    assert_eq!(target(TrackSettings { width: 4000, height: 3000, ..settings }), Target::Layer(2));
+    assert_eq!(target(settings), Target::Layer(2));
+    assert_eq!(target(TrackSettings { quality: 0, ..settings }), Target::Layer(0));
+    assert_eq!(target(TrackSettings { disabled: true, ..settings }), Target::Off);
+}
+
+#[test]
+fn an_empty_attribute_is_removed_and_too_many_are_refused() {
+    let mut call = call_of(&["ana"]);
+    let mut describe = |key: &str, value: String| {
+        let attributes = BTreeMap::from([(key.to_string(), value)]);
+        call.describe_self(&id("ana"), SelfDescription { attributes, ..SelfDescription::default() }).map(|_| {
+            call.get(&id("ana")).and_then(|ana| ana.attributes.get("raised_hand").cloned())
+        })
+    };
+    assert_eq!(describe("raised_hand", "now".into()), Ok(Some("now".into())));
+    assert_eq!(describe("raised_hand", String::new()), Ok(None));
+    assert_eq!(describe("long", "x".repeat(MAX_ATTRIBUTES_BYTES)), Err(Refused::LimitExceeded));
+}
+
+#[test]
+fn versions_only_grow() {
+    let mut call = call_of(&["ana", "ben"]);
+    let before = call.get(&id("ana")).unwrap().version;
+    call.activate(&id("ana"));
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    call.set_muted(&id("ana"), &TrackId("TR_ana".into()), true).unwrap();
+    let changes = call.set_muted(&id("ana"), &TrackId("TR_ana".into()), true).unwrap();
+    assert!(changes.is_empty(), "saying the same again changes nothing");
+    assert_eq!(call.get(&id("ana")).unwrap().version, before + 3);
+}
+
+#[test]
+fn a_call_survives_being_written_down() {
+    let mut call = call_of(&["ana", "ben"]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    let text = serde_json::to_string(&call).unwrap();
+    assert_eq!(serde_json::from_str::<Call>(&text).unwrap(), call);
+}

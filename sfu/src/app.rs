@@ -1,0 +1,47 @@
+//! The SFU's HTTP application: LiveKit's front, the page, and what both need.
+
+use axum::Router;
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
+
+use fleet::config::SfuConfig;
+
+use crate::control::ControlHandle;
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+use crate::{livekit, page};
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub keys: Keys,
+    pub control: ControlHandle,
+    pub config: watch::Receiver<SfuConfig>,
+    pub metrics: Metrics,
+}
+
+/// Everything people and their clients ask for.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(livekit::http::routes())
+        .merge(page::routes())
+        .with_state(app)
+        .layer(middleware::from_fn(allow_any_origin))
+}
+
+/// Pages of any origin may use the server: access is by token, never by cookie. A preflight is answered here.
+async fn allow_any_origin(request: Request<axum::body::Body>, next: Next) -> Response {
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if preflight {
+        let methods = HeaderValue::from_static("OPTIONS, HEAD, GET, POST, PATCH, DELETE");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, *"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
+    response
+}

@@ -1,0 +1,585 @@
+//! A call that runs here: the pure [`Call`], and the sessions of the people in it.
+//!
+//! Everything that happens ends in [`LiveCall::apply`]: people are told, subscriptions are brought in line, and then
+//! descriptions go out, in this order.
+
+mod signal;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use livekit_protocol as proto;
+use livekit_protocol::leave_request::Action;
+use livekit_protocol::signal_response::Message as Response;
+use sfu_core::call::quality::{Grade, grade, mean_opinion_score, rating};
+use sfu_core::call::speakers::{SpeakerChange, Speakers};
+use sfu_core::call::{Call, ClientFeatures, Identity, Participant, ParticipantId};
+use sfu_core::engine::event::{AudioLevel, Quality};
+use sfu_core::time::Time;
+
+use super::registry::Registry;
+use super::{Attachment, Context, JoinRefused, Joined, News};
+use crate::clock::unix_now_ms;
+use crate::livekit::join::Join;
+use crate::livekit::session::{Asked, Session};
+use crate::livekit::token::{self, Claims};
+use crate::livekit::{convert, data, ids};
+
+const SPEAKER_INTERVAL: Duration = Duration::from_millis(400);
+const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
+const ROOM_INTERVAL: Duration = Duration::from_secs(5);
+const TOKEN_INTERVAL: Duration = Duration::from_secs(300);
+/// A renewed token outlives the interval at which it is renewed.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// From this protocol version on, a client that joins anew replaces its old self without others hearing of a leave.
+const TAKEOVER_PROTOCOL: i32 = 12;
+/// From this protocol version on, only `action` of a leave counts.
+const LEAVE_ACTION_PROTOCOL: i32 = 13;
+
+#[derive(Debug)]
+pub struct LiveCall {
+    pub call: Call,
+    /// The media thread it lives on.
+    worker: usize,
+    sessions: BTreeMap<ParticipantId, Session>,
+    speakers: Speakers,
+    /// Worst rating since the last round, by whose connection it is.
+    ratings: BTreeMap<ParticipantId, f32>,
+    /// What was told last.
+    grades: BTreeMap<ParticipantId, Grade>,
+    due: Due,
+    room_told: (u32, u32),
+}
+
+/// When the regular messages are due next.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    speakers: Time,
+    quality: Time,
+    room: Time,
+    tokens: Time,
+}
+
+impl LiveCall {
+    pub fn new(name: &str, worker: usize, now: Time) -> Self {
+        Self {
+            call: Call::new(name, ids::room(), unix_now_ms()),
+            worker,
+            sessions: BTreeMap::new(),
+            speakers: Speakers::default(),
+            ratings: BTreeMap::new(),
+            grades: BTreeMap::new(),
+            due: Due {
+                speakers: now + SPEAKER_INTERVAL,
+                quality: now + QUALITY_INTERVAL,
+                room: now + ROOM_INTERVAL,
+                tokens: now + TOKEN_INTERVAL,
+            },
+            room_told: (0, 0),
+        }
+    }
+
+    pub const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.call.is_empty()
+    }
+
+    /// Lets someone in and sends the first messages.
+    pub fn join(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        join: &Join,
+        epoch: u64,
+    ) -> Result<Joined, JoinRefused> {
+        let id = ids::participant();
+        let mut session = Session::new(context, join, id.clone(), self.worker).ok_or(JoinRefused::Internal)?;
+        let responses = session.attach(context.now(), epoch);
+        registry.add(&id, &self.call.name);
+        for transport in session.transports() {
+            registry.add_key(transport.key.0, &id);
+        }
+        let changes = self.call.join(participant(join, id.clone()));
+        self.sessions.insert(id.clone(), session);
+        self.greet(context, &id);
+        for request in &join.add_tracks {
+            self.announce(context, registry, &id, request);
+        }
+        self.apply(context, registry, changes);
+        if let Some(offer) = &join.publisher_offer {
+            self.offer(context, registry, &id, offer);
+        }
+        self.refresh_token(context, &id);
+        tracing::info!(call = self.call.name, participant = %id.0, mode = ?join.mode, sdk = join.client.sdk, "joined");
+        Ok(Joined { attachment: Attachment { participant: id, epoch }, responses })
+    }
+
+    /// Sends the join response: it must be the first message.
+    fn greet(&mut self, context: &Context, id: &ParticipantId) {
+        let Some(own) = self.call.get(id) else { return };
+        let others = self.call.participants().filter(|other| other.id != *id && other.is_visible_to(id));
+        let others = others.map(convert::participant).collect();
+        let (room, own) = (convert::room(&self.call), convert::participant(own));
+        let speaking = self.speakers.current();
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.send(session.join_response(context, room, own, others));
+            if !speaking.is_empty() {
+                session.send(speakers_changed(&speaking));
+            }
+        }
+    }
+
+    /// A client comes back with a new websocket. `None` if nobody is here under that identity.
+    pub fn resume(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        join: &Join,
+        epoch: u64,
+    ) -> Option<Joined> {
+        let id = self.call.by_identity(&Identity(join.identity.clone()))?.id.clone();
+        let stays = join.resume.as_ref().is_some_and(|sid| sid.is_empty() || *sid == id.0);
+        let session = self.sessions.get_mut(&id).filter(|session| stays && session.mode == join.mode)?;
+        let responses = session.attach(context.now(), epoch);
+        session.send(session.reconnect_response(context));
+        let everyone: Vec<_> = self.call.participants().filter(|other| other.is_visible_to(&id)).collect();
+        session.send(update(everyone.into_iter().map(convert::participant).collect()));
+        session.send(room_update(&self.call));
+        session.resume(context);
+        session.negotiate(context);
+        self.refresh_token(context, &id);
+        self.collect(context, registry);
+        tracing::info!(call = self.call.name, participant = %id.0, "resumed");
+        Some(Joined { attachment: Attachment { participant: id, epoch }, responses })
+    }
+
+    /// A websocket ended. Someone who never was connected leaves with it; others may come back.
+    pub fn detached(&mut self, context: &mut Context, registry: &mut Registry, attachment: &Attachment) {
+        let id = &attachment.participant;
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.is_attached(attachment.epoch)) else {
+            return;
+        };
+        session.detach();
+        if !session.is_active() {
+            self.leave(context, registry, id);
+        }
+    }
+
+    pub fn is_attached(&self, attachment: &Attachment) -> bool {
+        self.sessions.get(&attachment.participant).is_some_and(|session| session.is_attached(attachment.epoch))
+    }
+
+    /// Someone is no longer here.
+    pub fn leave(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
+        let changes = self.call.leave(id);
+        self.apply(context, registry, changes);
+    }
+
+    /// Tells someone to go, and why, and takes them out.
+    pub fn dismiss(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        id: &ParticipantId,
+        action: Action,
+        reason: proto::DisconnectReason,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            send_leave(session, action, reason);
+        }
+        self.leave(context, registry, id);
+    }
+
+    /// Sends everyone elsewhere. The call is over here.
+    pub fn disperse(&mut self, context: &mut Context, registry: &mut Registry) {
+        let everyone: Vec<_> = self.sessions.keys().cloned().collect();
+        for session in self.sessions.values_mut() {
+            send_leave(session, Action::Reconnect, proto::DisconnectReason::ServerShutdown);
+        }
+        for id in everyone {
+            self.leave(context, registry, &id);
+        }
+    }
+
+    /// Carries out what a decision of the call changed.
+    fn apply(&mut self, context: &mut Context, registry: &mut Registry, changes: sfu_core::call::Changes) {
+        for gone in &changes.left {
+            self.remove(context, registry, gone);
+        }
+        let updated: Vec<_> = changes.updated.iter().filter_map(|id| self.call.get(id)).collect();
+        for session in self.sessions.values_mut() {
+            let mut seen: Vec<_> = updated
+                .iter()
+                .filter(|other| other.is_visible_to(&session.participant))
+                .map(|other| convert::participant(other))
+                .collect();
+            for gone in changes.left.iter().filter(|gone| gone.is_visible_to(&session.participant)) {
+                let replaced = self.call.by_identity(&gone.identity).is_some();
+                if !replaced || session.protocol() < TAKEOVER_PROTOCOL {
+                    seen.push(convert::participant(gone));
+                }
+            }
+            if !seen.is_empty() {
+                session.send(update(seen));
+            }
+        }
+        if changes.subscriptions {
+            self.reconcile(context, registry);
+        }
+    }
+
+    fn remove(&mut self, context: &mut Context, registry: &mut Registry, gone: &Participant) {
+        self.speakers.forget(&gone.id);
+        self.ratings.remove(&gone.id);
+        self.grades.remove(&gone.id);
+        let Some(mut session) = self.sessions.remove(&gone.id) else { return };
+        if self.call.by_identity(&gone.identity).is_some() {
+            send_leave(&mut session, Action::Disconnect, proto::DisconnectReason::DuplicateIdentity);
+        }
+        registry.remove(&gone.id, session.keys());
+        session.close(context);
+        tracing::info!(call = self.call.name, participant = %gone.id.0, "left");
+    }
+
+    /// Brings what everyone receives in line with the call, then sends descriptions.
+    fn reconcile(&mut self, context: &mut Context, registry: &mut Registry) {
+        let Self { call, sessions, .. } = self;
+        for (id, session) in sessions {
+            reconcile_one(call, id, session, context, registry);
+            session.negotiate(context);
+        }
+    }
+
+    /// Someone's wishes about tracks changed.
+    fn reconcile_only(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
+        let Self { call, sessions, .. } = self;
+        if let Some(session) = sessions.get_mut(id) {
+            reconcile_one(call, id, session, context, registry);
+            session.negotiate(context);
+        }
+    }
+
+    /// Carries out what a session asks.
+    fn carry_out(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId, asked: Vec<Asked>) {
+        for asked in asked {
+            let changes = match asked {
+                Asked::Publish(track) => {
+                    let key = track.key;
+                    registry.add_key(key.0, id);
+                    match self.call.publish(id, *track) {
+                        Ok(changes) => changes,
+                        Err(refused) => {
+                            tracing::debug!(participant = %id.0, %refused, "a track is not taken");
+                            registry.remove_key(key.0);
+                            if let Some(session) = self.sessions.get_mut(id) {
+                                session.refuse(context, key);
+                            }
+                            continue;
+                        }
+                    }
+                }
+                Asked::Unpublish(track) => {
+                    if let Some((_, track)) = self.call.track(&track) {
+                        registry.remove_key(track.key.0);
+                    }
+                    self.call.unpublish(id, &track)
+                }
+                Asked::Reconnect(why) => {
+                    tracing::info!(participant = %id.0, why, "asking the client to connect anew");
+                    self.dismiss(context, registry, id, Action::Reconnect, proto::DisconnectReason::StateMismatch);
+                    return;
+                }
+            };
+            self.apply(context, registry, changes);
+        }
+    }
+
+    /// A transport had DTLS or a path change: takes in what it tells.
+    pub fn with_session(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        id: &ParticipantId,
+        act: impl FnOnce(&mut Session, &mut Context),
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        act(session, context);
+        self.collect_from(context, registry, id);
+    }
+
+    /// Takes in what transports tell, of everyone.
+    fn collect(&mut self, context: &mut Context, registry: &mut Registry) {
+        let everyone: Vec<_> = self.sessions.keys().cloned().collect();
+        for id in everyone {
+            self.collect_from(context, registry, &id);
+        }
+    }
+
+    fn collect_from(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let news: Vec<_> = session.transports_mut().flat_map(super::Transport::take_news).collect();
+        if session.check_active() {
+            let changes = self.call.activate(id);
+            tracing::info!(call = self.call.name, participant = %id.0, "media connected");
+            self.apply(context, registry, changes);
+        }
+        for news in news {
+            match news {
+                News::Connected => (),
+                News::Message { label, data } => self.relay(context, id, &label, &data),
+                News::Closed { reason } => self.transport_closed(context, registry, id, &reason),
+            }
+        }
+    }
+
+    /// The client closed its connection, or its handshake failed. With the websocket there it may do so on purpose
+    /// (it connects anew under the same identity); without, it is gone.
+    fn transport_closed(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId, reason: &str) {
+        tracing::debug!(participant = %id.0, reason, "transport closed");
+        if self.sessions.get(id).is_some_and(|session| !session.has_websocket()) {
+            self.leave(context, registry, id);
+        }
+    }
+
+    /// Sends a data packet on to whom it is for.
+    fn relay(&mut self, context: &mut Context, id: &ParticipantId, label: &str, packet: &[u8]) {
+        let (Some(sender), Some(session)) = (self.call.get(id), self.sessions.get(id)) else { return };
+        let relay = match data::relay(&self.call, sender, label, packet, session.last_data_sequence) {
+            Ok(relay) => relay,
+            Err(dropped) => {
+                tracing::debug!(participant = %id.0, %dropped, "data dropped");
+                return;
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.last_data_sequence = session.last_data_sequence.max(relay.sequence);
+        }
+        for receiver in &relay.receivers {
+            let Some(session) = self.sessions.get_mut(receiver) else { continue };
+            if !session.data_transport().send(context, relay.label, &relay.packet) {
+                tracing::debug!(participant = %receiver.0, "too slow for reliable data");
+            }
+        }
+    }
+
+    /// Loudness of tracks, by who publishes them.
+    pub fn hear(&mut self, publisher: &ParticipantId, level: AudioLevel) {
+        self.speakers.hear(publisher, level.loudest, level.active_percent);
+    }
+
+    /// How a stream of someone's arrives, up or down.
+    pub fn rate(&mut self, id: &ParticipantId, quality: Quality) {
+        let rating = rating(quality);
+        self.ratings.entry(id.clone()).and_modify(|worst| *worst = worst.min(rating)).or_insert(rating);
+    }
+
+    /// Lets time pass: timers of transports, people who are gone, and the regular messages.
+    pub fn tick(&mut self, context: &mut Context, registry: &mut Registry, now: Time) {
+        for session in self.sessions.values_mut() {
+            for transport in session.transports_mut() {
+                transport.handle_timeout(context, now);
+            }
+        }
+        self.collect(context, registry);
+        let overdue: Vec<_> = self.ids_of(|session| session.is_overdue(now));
+        for id in overdue {
+            tracing::info!(call = self.call.name, participant = %id.0, "no media path within the time allowed");
+            self.dismiss(context, registry, &id, Action::Disconnect, proto::DisconnectReason::ConnectionTimeout);
+        }
+        let gone: Vec<_> = self.ids_of(|session| session.is_gone(now));
+        for id in gone {
+            self.dismiss(context, registry, &id, Action::Reconnect, proto::DisconnectReason::ConnectionTimeout);
+        }
+        if now >= self.due.speakers {
+            self.due.speakers = now + SPEAKER_INTERVAL;
+            self.tell_speakers();
+        }
+        if now >= self.due.quality {
+            self.due.quality = now + QUALITY_INTERVAL;
+            self.tell_quality();
+        }
+        if now >= self.due.room {
+            self.due.room = now + ROOM_INTERVAL;
+            self.tell_room();
+        }
+        if now >= self.due.tokens {
+            self.due.tokens = now + TOKEN_INTERVAL;
+            for id in self.ids_of(|_| true) {
+                self.refresh_token(context, &id);
+            }
+        }
+    }
+
+    fn ids_of(&self, which: impl Fn(&Session) -> bool) -> Vec<ParticipantId> {
+        self.sessions.iter().filter(|(_, session)| which(session)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Everyone hears who of those it receives, or itself, speaks.
+    fn tell_speakers(&mut self) {
+        let changes = self.speakers.tick();
+        if changes.is_empty() {
+            return;
+        }
+        let Self { call, sessions, .. } = self;
+        for (id, session) in sessions {
+            let heard: Vec<_> =
+                changes.iter().filter(|change| hears(call, session, id, &change.participant)).cloned().collect();
+            if !heard.is_empty() {
+                session.send(speakers_changed(&heard));
+            }
+        }
+    }
+
+    fn tell_quality(&mut self) {
+        let mut updates = BTreeMap::new();
+        for (id, worst) in std::mem::take(&mut self.ratings) {
+            let grade = grade(worst);
+            if self.grades.insert(id.clone(), grade) == Some(grade) {
+                continue;
+            }
+            let quality = match grade {
+                Grade::Excellent => proto::ConnectionQuality::Excellent,
+                Grade::Good => proto::ConnectionQuality::Good,
+                Grade::Poor => proto::ConnectionQuality::Poor,
+                Grade::Lost => proto::ConnectionQuality::Lost,
+            };
+            let info = proto::ConnectionQualityInfo {
+                participant_sid: id.0.clone(),
+                quality: quality as i32,
+                score: mean_opinion_score(worst),
+            };
+            updates.insert(id, info);
+        }
+        if updates.is_empty() {
+            return;
+        }
+        let Self { call, sessions, .. } = self;
+        for (id, session) in sessions {
+            let seen: Vec<_> = updates
+                .iter()
+                .filter(|(other, _)| hears(call, session, id, other))
+                .map(|(_, info)| info.clone())
+                .collect();
+            if !seen.is_empty() {
+                session.send(Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: seen }));
+            }
+        }
+    }
+
+    fn tell_room(&mut self) {
+        let counts = (self.call.n_people() as u32, self.call.n_publishers() as u32);
+        if self.room_told == counts {
+            return;
+        }
+        self.room_told = counts;
+        for session in self.sessions.values_mut() {
+            session.send(room_update(&self.call));
+        }
+    }
+
+    /// Gives a client a token for its next reconnect, with what it is now.
+    fn refresh_token(&mut self, context: &Context, id: &ParticipantId) {
+        let (Some(session), Some(participant)) = (self.sessions.get_mut(id), self.call.get(id)) else { return };
+        let mut attributes = participant.attributes.clone();
+        attributes.remove(sfu_core::call::host::HOST_ATTRIBUTE);
+        let claims = Claims {
+            sub: participant.identity.0.clone(),
+            name: participant.name.clone(),
+            metadata: participant.metadata.clone(),
+            attributes,
+            kind: session.claims.kind.clone(),
+            video: session.claims.video.clone(),
+            ..Claims::default()
+        };
+        // What was granted for longer stays so: renewing must not take away.
+        let left = Duration::from_secs(session.claims.exp.saturating_sub(crate::clock::unix_now().as_secs()));
+        match token::sign(claims, &context.keys, TOKEN_LIFETIME.max(left)) {
+            Ok(token) => session.send(Response::RefreshToken(token)),
+            Err(error) => tracing::warn!(%error, "failed to renew a token"),
+        }
+    }
+
+    /// New addresses for everyone who is connected.
+    pub fn trickle(&mut self, candidates: &[sfu_core::sdp::Candidate]) {
+        for session in self.sessions.values_mut() {
+            session.trickle(candidates);
+        }
+    }
+}
+
+fn reconcile_one(
+    call: &Call,
+    id: &ParticipantId,
+    session: &mut Session,
+    context: &mut Context,
+    registry: &mut Registry,
+) {
+    let wanted: Vec<_> = call
+        .wanted_by(id)
+        .into_iter()
+        .map(|(publisher, track)| (publisher, track, call.target_for(id, track)))
+        .collect();
+    let done = session.reconcile(context, &wanted);
+    for subscription in done.removed {
+        registry.remove_key(subscription.0);
+    }
+    for subscription in done.added {
+        registry.add_key(subscription.0, id);
+    }
+}
+
+/// Whether `id` is told about `other`: itself, and whose tracks it receives.
+fn hears(call: &Call, session: &Session, id: &ParticipantId, other: &ParticipantId) -> bool {
+    *id == *other || call.get(other).is_some_and(|other| session.receives_any(other.tracks.keys().cloned()))
+}
+
+fn participant(join: &Join, id: ParticipantId) -> Participant {
+    let identity = Identity(join.identity.clone());
+    let mut participant = Participant::new(id, identity, join.grant.permissions(), unix_now_ms());
+    participant.name.clone_from(&join.claims.name);
+    participant.metadata.clone_from(&join.metadata);
+    participant.attributes = join.attributes.clone().into_iter().collect();
+    participant.attributes.remove(sfu_core::call::host::HOST_ATTRIBUTE);
+    participant.kind = join.claims.kind_number();
+    participant.client = ClientFeatures {
+        protocol: join.client.protocol,
+        client_protocol: join.client.client_protocol,
+        capabilities: join.client.capabilities.clone(),
+    };
+    participant.rules.automatic = join.auto_subscribe;
+    participant
+}
+
+fn send_leave(session: &mut Session, action: Action, reason: proto::DisconnectReason) {
+    // Older clients know only one bit, and it must not be set for a resume.
+    let can_reconnect = session.protocol() < LEAVE_ACTION_PROTOCOL && action == Action::Reconnect;
+    session.send(Response::Leave(proto::LeaveRequest {
+        can_reconnect,
+        reason: reason as i32,
+        action: action as i32,
+        ..proto::LeaveRequest::default()
+    }));
+}
+
+fn update(participants: Vec<proto::ParticipantInfo>) -> Response {
+    Response::Update(proto::ParticipantUpdate { participants })
+}
+
+fn room_update(call: &Call) -> Response {
+    Response::RoomUpdate(proto::RoomUpdate { room: Some(convert::room(call)) })
+}
+
+fn speakers_changed(changes: &[SpeakerChange]) -> Response {
+    let speakers = changes
+        .iter()
+        .map(|change| proto::SpeakerInfo {
+            sid: change.participant.0.clone(),
+            level: change.level,
+            active: change.level > 0.0,
+        })
+        .collect();
+    Response::SpeakersChanged(proto::SpeakersChanged { speakers })
+}

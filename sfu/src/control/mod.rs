@@ -1,0 +1,115 @@
+//! The control thread: owns calls, sessions, descriptions, DTLS and data channels. Media never passes through it.
+//!
+//! In: [`Request`]s of websockets and the fleet API, [`WorkerEvent`]s, the clock. Out: commands to workers, messages
+//! to websockets, [`crate::fleet_api::RunningCalls`] and the status. One thread, because a call wants one owner and
+//! `dcsctp` is not `Send`; all of its queues are bounded.
+
+mod context;
+mod live_call;
+mod registry;
+mod run;
+pub mod status;
+mod transport;
+
+use livekit_protocol as proto;
+use livekit_protocol::signal_request::Message as SignalMessage;
+use sfu_core::call::ParticipantId;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+pub use context::Context;
+pub use run::{Parts, start};
+pub use transport::{DATA_TRACK, LOSSY, News, RELIABLE, Transport};
+
+use crate::livekit::join::Join;
+
+/// Requests that may wait for the control thread; senders wait when it is full, so that a flood of one client's
+/// messages slows that client's websocket and nobody's media.
+const REQUESTS: usize = 1024;
+/// Messages a websocket may be behind before its client is told to come again.
+pub const RESPONSES: usize = 512;
+
+/// One websocket's hold on a participant. A resume makes a new one, and what the old one still says is ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub participant: ParticipantId,
+    pub epoch: u64,
+}
+
+/// A participant was let in; its websocket may open.
+#[derive(Debug)]
+pub struct Joined {
+    pub attachment: Attachment,
+    pub responses: mpsc::Receiver<proto::SignalResponse>,
+}
+
+/// Why the SFU takes nobody in. Told as 503: another SFU, or this one later, may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JoinRefused {
+    #[error("this server is being shut down; join again and another one will take the call")]
+    Draining,
+    #[error("this server has no address yet that it could give to clients; try again in a moment")]
+    NoAddress,
+    #[error("this server failed to set up the connection; try again")]
+    Internal,
+}
+
+impl JoinRefused {
+    /// Name in metrics and for the director.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::NoAddress => "no_address",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What the control thread is asked.
+#[derive(Debug)]
+pub enum Request {
+    Join {
+        join: Box<Join>,
+        reply: oneshot::Sender<Result<Joined, JoinRefused>>,
+    },
+    Signal {
+        attachment: Attachment,
+        message: Box<SignalMessage>,
+    },
+    /// A websocket ended, by whatever way.
+    Detached {
+        attachment: Attachment,
+    },
+    /// Refuse new calls and send everybody elsewhere.
+    Drain,
+}
+
+/// The control thread as others see it.
+#[derive(Debug, Clone)]
+pub struct ControlHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl ControlHandle {
+    pub async fn join(&self, join: Join) -> Result<Joined, JoinRefused> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Join { join: Box::new(join), reply };
+        self.requests.send(request).await.map_err(|_| JoinRefused::Draining)?;
+        answer.await.unwrap_or(Err(JoinRefused::Internal))
+    }
+
+    /// False when the control thread has ended.
+    pub async fn signal(&self, attachment: Attachment, message: SignalMessage) -> bool {
+        self.requests.send(Request::Signal { attachment, message: Box::new(message) }).await.is_ok()
+    }
+
+    pub async fn detached(&self, attachment: Attachment) {
+        let _ = self.requests.send(Request::Detached { attachment }).await;
+    }
+
+    /// Starts the drain; harmless when repeated.
+    pub fn drain(&self) {
+        let requests = self.requests.clone();
+        tokio::spawn(async move { requests.send(Request::Drain).await });
+    }
+}

@@ -1,0 +1,309 @@
+//! The control thread's loop: one message or one tick at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use fleet::api::SfuStatus;
+use livekit_protocol as proto;
+use livekit_protocol::leave_request::Action;
+use livekit_protocol::signal_response::Message as Response;
+use sfu_core::call::ParticipantId;
+use sfu_core::engine::event::Event;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::live_call::LiveCall;
+use super::registry::Registry;
+use super::status::StatusKeeper;
+use super::{Attachment, Context, ControlHandle, JoinRefused, Joined, REQUESTS, Request};
+use crate::fleet_api::RunningCalls;
+use crate::livekit::join::Join;
+use crate::metrics::Metrics;
+use crate::worker::{WorkerEvent, WorkerReport};
+
+/// Resolution of all timers of control: DTLS and SCTP retransmissions start at 50 ms and more.
+const TICK: Duration = Duration::from_millis(20);
+/// Messages handled between two looks at the other queues.
+const BURST: usize = 128;
+
+/// What the control thread is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub context: Context,
+    pub worker_events: mpsc::Receiver<WorkerEvent>,
+    pub running: Arc<RunningCalls>,
+    pub status: watch::Sender<SfuStatus>,
+    pub metrics: Metrics,
+}
+
+/// Starts the thread. It ends when every handle is gone.
+pub fn start(parts: Parts) -> io::Result<ControlHandle> {
+    let (sender, requests) = mpsc::channel(REQUESTS);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new().name("control".into()).spawn(move || {
+        runtime.block_on(Control::new(parts).run(requests));
+    })?;
+    Ok(ControlHandle { requests: sender })
+}
+
+#[derive(Debug)]
+struct Control {
+    context: Context,
+    worker_events: mpsc::Receiver<WorkerEvent>,
+    running: Arc<RunningCalls>,
+    status: StatusKeeper,
+    metrics: Metrics,
+    calls: BTreeMap<String, LiveCall>,
+    registry: Registry,
+    epochs: u64,
+    draining: bool,
+}
+
+impl Control {
+    fn new(parts: Parts) -> Self {
+        let Parts { context, worker_events, running, status, metrics } = parts;
+        Self {
+            context,
+            worker_events,
+            running,
+            status: StatusKeeper::new(status),
+            metrics,
+            calls: BTreeMap::new(),
+            registry: Registry::default(),
+            epochs: 0,
+            draining: false,
+        }
+    }
+
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut advertised = self.context.advertised.clone();
+        let mut inbox = Vec::with_capacity(BURST);
+        let mut events = Vec::with_capacity(BURST);
+        loop {
+            tokio::select! {
+                n = self.worker_events.recv_many(&mut events, BURST) => {
+                    if n == 0 {
+                        return;
+                    }
+                    for event in events.drain(..) {
+                        self.worker_event(event);
+                    }
+                }
+                n = requests.recv_many(&mut inbox, BURST) => {
+                    if n == 0 {
+                        return;
+                    }
+                    for request in inbox.drain(..) {
+                        self.request(request);
+                    }
+                }
+                changed = advertised.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let candidates = super::context::candidates(&advertised.borrow_and_update().candidates);
+                    for call in self.calls.values_mut() {
+                        call.trickle(&candidates);
+                    }
+                }
+                _ = tick.tick() => self.tick(),
+            }
+            self.end_empty_calls();
+            self.tell_status();
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Join { join, reply } => {
+                let joined = self.join(&join);
+                // The client has gone meanwhile: so does its participant.
+                if let Err(Ok(joined)) = reply.send(joined) {
+                    self.detached(&joined.attachment);
+                }
+            }
+            Request::Signal { attachment, message } => {
+                let Self { context, registry, .. } = self;
+                let Some(name) = registry.call_of(&attachment.participant).map(str::to_owned) else { return };
+                if let Some(call) = self.calls.get_mut(&name).filter(|call| call.is_attached(&attachment)) {
+                    call.signal(context, registry, &attachment.participant, *message);
+                }
+            }
+            Request::Detached { attachment } => self.detached(&attachment),
+            Request::Drain => self.drain(),
+        }
+    }
+
+    fn join(&mut self, join: &Join) -> Result<Joined, JoinRefused> {
+        self.epochs += 1;
+        let epoch = self.epochs;
+        if join.resume.is_some() {
+            return Ok(self.resume(join, epoch));
+        }
+        // A call that drains is gone already, so a name that is known is one that stays.
+        if self.draining {
+            return Err(JoinRefused::Draining);
+        }
+        if self.context.advertised.borrow().candidates.is_empty() {
+            return Err(JoinRefused::NoAddress);
+        }
+        let now = self.context.now();
+        let worker = self.least_busy_worker();
+        let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(&join.room, worker, now));
+        let joined = call.join(&mut self.context, &mut self.registry, join, epoch);
+        if joined.is_ok() {
+            self.running.started(&join.room);
+        }
+        joined
+    }
+
+    /// Goes on with a stay, or tells the client to begin a new one.
+    fn resume(&mut self, join: &Join, epoch: u64) -> Joined {
+        let Self { calls, context, registry, .. } = self;
+        let resumed = calls.get_mut(&join.room).and_then(|call| call.resume(context, registry, join, epoch));
+        resumed.unwrap_or_else(|| {
+            let (sender, responses) = mpsc::channel(1);
+            let leave = proto::LeaveRequest {
+                can_reconnect: true,
+                reason: proto::DisconnectReason::StateMismatch as i32,
+                action: Action::Reconnect as i32,
+                ..proto::LeaveRequest::default()
+            };
+            // An empty queue takes one message.
+            let _ = sender.try_send(proto::SignalResponse { message: Some(Response::Leave(leave)) });
+            let participant = ParticipantId(join.resume.clone().unwrap_or_default());
+            Joined { attachment: Attachment { participant, epoch }, responses }
+        })
+    }
+
+    /// A new call goes where the fewest people are.
+    fn least_busy_worker(&self) -> usize {
+        let mut people = vec![0; self.context.workers.len().max(1)];
+        for call in self.calls.values() {
+            people[call.worker()] += call.call.participants().count();
+        }
+        (0..people.len()).min_by_key(|worker| people[*worker]).unwrap_or_default()
+    }
+
+    fn detached(&mut self, attachment: &Attachment) {
+        let Self { context, registry, calls, .. } = self;
+        let Some(name) = registry.call_of(&attachment.participant).map(str::to_owned) else { return };
+        if let Some(call) = calls.get_mut(&name) {
+            call.detached(context, registry, attachment);
+        }
+    }
+
+    fn drain(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        tracing::info!(n_calls = self.calls.len(), "draining: new calls are refused, people are sent elsewhere");
+        for (name, call) in &mut self.calls {
+            // Others must know that the call is free before its people come back.
+            self.running.ended(name);
+            call.disperse(&mut self.context, &mut self.registry);
+        }
+    }
+
+    fn worker_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Report(report) => self.report(&report),
+            WorkerEvent::Media { event, .. } => self.media(event),
+        }
+    }
+
+    fn report(&mut self, report: &WorkerReport) {
+        self.status.busy(report.worker, report.busy);
+        self.metrics.worker(report);
+    }
+
+    fn media(&mut self, event: Event) {
+        let key = match &event {
+            Event::Dtls { transport, .. }
+            | Event::PathSelected { transport, .. }
+            | Event::ConsentLost { transport } => transport.0,
+            Event::TrackQuality { track, .. } | Event::LayerStarted { track, .. } => track.0,
+            Event::SubscriptionQuality { subscription, .. } | Event::SubscriptionStarted { subscription } => {
+                subscription.0
+            }
+            Event::AudioLevels(levels) => {
+                for level in levels {
+                    if let Some((call, publisher)) = find(&mut self.calls, &self.registry, level.track.0) {
+                        call.hear(&publisher, *level);
+                    }
+                }
+                return;
+            }
+        };
+        let Some((call, participant)) = find(&mut self.calls, &self.registry, key) else { return };
+        let (context, registry) = (&mut self.context, &mut self.registry);
+        match event {
+            Event::Dtls { transport, datagram } => {
+                call.with_session(context, registry, &participant, |session, context| {
+                    if let Some(transport) = session.transport_mut(transport) {
+                        transport.handle_dtls(context, &datagram);
+                    }
+                });
+            }
+            Event::PathSelected { transport, path } => {
+                tracing::debug!(participant = %participant.0, tcp = path.is_tcp(), "media path selected");
+                call.with_session(context, registry, &participant, |session, context| {
+                    if let Some(transport) = session.transport_mut(transport) {
+                        transport.path_selected(context, path);
+                    }
+                    session.media_back();
+                });
+            }
+            Event::ConsentLost { .. } => {
+                call.with_session(context, registry, &participant, |session, context| {
+                    session.media_lost(context.now())
+                });
+            }
+            Event::TrackQuality { quality, .. } | Event::SubscriptionQuality { quality, .. } => {
+                call.rate(&participant, quality);
+            }
+            Event::LayerStarted { .. } | Event::SubscriptionStarted { .. } | Event::AudioLevels(_) => (),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.context.now();
+        for call in self.calls.values_mut() {
+            call.tick(&mut self.context, &mut self.registry, now);
+        }
+    }
+
+    fn end_empty_calls(&mut self) {
+        let running = &self.running;
+        self.calls.retain(|name, call| {
+            let stays = !call.is_empty();
+            if !stays {
+                running.ended(name);
+                tracing::info!(call = name, "call ended");
+            }
+            stays
+        });
+    }
+
+    fn tell_status(&mut self) {
+        let people = self.calls.values().map(|call| call.call.n_people()).sum();
+        self.metrics.calls(self.calls.len(), people);
+        self.status.tell(&self.context, self.calls.len(), people, self.draining);
+    }
+}
+
+/// The call and the participant a key of the media engine belongs to.
+fn find<'c>(
+    calls: &'c mut BTreeMap<String, LiveCall>,
+    registry: &Registry,
+    key: u64,
+) -> Option<(&'c mut LiveCall, ParticipantId)> {
+    let participant = registry.owner(key)?.clone();
+    let call = calls.get_mut(registry.call_of(&participant)?)?;
+    Some((call, participant))
+}

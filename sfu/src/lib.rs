@@ -1,0 +1,25 @@
+//! The SFU of a calls cluster: page, signalling and media in one process.
+//!
+//! [`app`] and [`livekit`] take requests of clients, [`control`] owns calls and sessions, [`worker`] moves the media,
+//! [`fleet_api`] talks to director and operator. [`serve`] puts them together.
+
+pub mod address;
+pub mod app;
+pub mod claims;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod fleet_api;
+pub mod health;
+pub mod keys;
+pub mod livekit;
+pub mod logging;
+pub mod metrics;
+mod page;
+pub mod serve;
+pub mod tls;
+pub mod worker;
+
+/// Exit code when a port is taken by another program.
+pub const PORT_TAKEN: u8 = 98;

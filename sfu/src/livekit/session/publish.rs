@@ -1,0 +1,228 @@
+//! What a client publishes: announced by `AddTrack`, described by its offer, in either order.
+
+use std::collections::BTreeMap;
+
+use livekit_protocol as proto;
+use sfu_core::call::{Track, TrackId};
+use sfu_core::engine::command::{Codec, Command, MediaKind};
+use sfu_core::id::TrackKey;
+use sfu_core::sdp::{PublishOptions, PublishedSection};
+
+use super::{Asked, Session};
+use crate::control::Context;
+use crate::livekit::{convert, ids};
+
+/// Announced tracks that may wait for their media (LiveKit's limit).
+const MAX_PENDING: usize = 20;
+
+#[derive(Debug, Default)]
+pub struct Publications {
+    /// Announced, and no m-line carries them yet; oldest first.
+    pending: Vec<Pending>,
+    /// Claimed m-lines.
+    live: BTreeMap<TrackKey, TrackId>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// The client's names for the track: its MediaStreamTrack, and one for each codec.
+    cids: Vec<String>,
+    preferred_codec: Option<Codec>,
+    track: Track,
+}
+
+impl Publications {
+    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.live.keys().map(|key| key.0)
+    }
+
+    pub fn ids(&self) -> BTreeMap<TrackKey, TrackId> {
+        self.live.clone()
+    }
+
+    fn key_of(&self, track: &TrackId) -> Option<TrackKey> {
+        self.live.iter().find(|(_, id)| *id == track).map(|(key, _)| *key)
+    }
+}
+
+/// Why a track is not announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnounceError {
+    /// Neither audio nor video.
+    Unsupported,
+    TooMany,
+}
+
+impl Session {
+    /// Takes in an announcement; the answer names the track's id.
+    pub fn announce(
+        &mut self,
+        context: &mut Context,
+        request: &proto::AddTrackRequest,
+    ) -> Result<proto::TrackPublishedResponse, AnnounceError> {
+        let kind = convert::kind(request.r#type).ok_or(AnnounceError::Unsupported)?;
+        if let Some(known) = self.publications.pending.iter().find(|pending| pending.cids.contains(&request.cid)) {
+            return Ok(published(&request.cid, &known.track));
+        }
+        if self.publications.pending.len() >= MAX_PENDING {
+            return Err(AnnounceError::TooMany);
+        }
+        let track = track_of(context, kind, request);
+        let response = published(&request.cid, &track);
+        let codecs = request.simulcast_codecs.iter();
+        let cids = std::iter::once(&request.cid).chain(codecs.clone().map(|codec| &codec.cid));
+        self.publications.pending.push(Pending {
+            cids: cids.filter(|cid| !cid.is_empty()).cloned().collect(),
+            preferred_codec: request.simulcast_codecs.first().and_then(|codec| codec_of(&codec.codec)),
+            track,
+        });
+        Ok(response)
+    }
+
+    /// Gives m-lines that carry media to the tracks that were announced, as far as both are there.
+    pub(super) fn claim(&mut self, context: &mut Context) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        let open: Vec<_> = self.publisher.offers.unclaimed().collect();
+        for section in open {
+            let Some(position) = self.matching(&section) else { continue };
+            let Pending { preferred_codec, mut track, .. } = self.publications.pending.remove(position);
+            let options = PublishOptions { preferred_codec, dtx: !track.disable_dtx, stereo: track.stereo };
+            let Some(section) = self.publisher.offers.claim(&section.mid, track.key, options) else { continue };
+            track.mid = section.mid.0.clone();
+            track.simulcast = section.rids.len() > 1;
+            if let Some(mime) = section.codecs.first().map(|mapping| mime_type(mapping.codec)) {
+                track.mime_type = mime.into();
+            }
+            self.publications.live.insert(track.key, track.id.clone());
+            let publish = section.publish(track.key, self.publisher.transport.key);
+            context.command(self.worker, Command::Publish(Box::new(publish)));
+            if track.muted {
+                context.command(self.worker, Command::SetMuted { track: track.key, muted: true });
+            }
+            asked.push(Asked::Publish(Box::new(track)));
+        }
+        asked
+    }
+
+    /// Which announced track an m-line carries: by the client's name for it, else the first of its kind, because
+    /// browsers may change names.
+    fn matching(&self, section: &PublishedSection) -> Option<usize> {
+        let pending = &self.publications.pending;
+        let name = section.msid.as_ref().and_then(|msid| msid.track.as_ref());
+        let named = name.and_then(|name| pending.iter().position(|pending| pending.cids.contains(name)));
+        named.or_else(|| pending.iter().position(|pending| pending.track.kind == section.kind))
+    }
+
+    /// The client sends a track otherwise than before.
+    pub(super) fn republish(&mut self, context: &mut Context, track: TrackKey) {
+        if let Some(section) = self.publisher.offers.published(track) {
+            let publish = section.publish(track, self.publisher.transport.key);
+            context.command(self.worker, Command::Publish(Box::new(publish)));
+        }
+    }
+
+    /// The client stopped sending tracks.
+    pub(super) fn unpublish(&mut self, context: &mut Context, tracks: &[TrackKey]) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for key in tracks {
+            if let Some(id) = self.publications.live.remove(key) {
+                context.command(self.worker, Command::Unpublish { track: *key });
+                asked.push(Asked::Unpublish(id));
+            }
+        }
+        asked
+    }
+
+    /// The call did not take a track after all.
+    pub fn refuse(&mut self, context: &mut Context, track: TrackKey) {
+        self.publisher.offers.refuse(track);
+        self.publications.live.remove(&track);
+        context.command(self.worker, Command::Unpublish { track });
+    }
+
+    /// Tells the media engine whether a track's packets are forwarded.
+    pub fn set_muted(&mut self, context: &mut Context, track: &TrackId, muted: bool) {
+        if let Some(key) = self.publications.key_of(track) {
+            context.command(self.worker, Command::SetMuted { track: key, muted });
+        }
+        for pending in self.publications.pending.iter_mut().filter(|pending| pending.track.id == *track) {
+            pending.track.muted = muted;
+        }
+    }
+
+    /// Whether a track is published or announced.
+    pub fn knows_track(&self, track: &TrackId) -> bool {
+        self.publications.key_of(track).is_some()
+            || self.publications.pending.iter().any(|pending| pending.track.id == *track)
+    }
+}
+
+fn published(cid: &str, track: &Track) -> proto::TrackPublishedResponse {
+    proto::TrackPublishedResponse { cid: cid.to_owned(), track: Some(convert::track(track)) }
+}
+
+fn track_of(context: &mut Context, kind: MediaKind, request: &proto::AddTrackRequest) -> Track {
+    let source = convert::source(request.source);
+    let stereo_feature = proto::AudioTrackFeature::TfStereo as i32;
+    let no_dtx_feature = proto::AudioTrackFeature::TfNoDtx as i32;
+    let codec = request.simulcast_codecs.first();
+    let layers = codec.map(|codec| &codec.layers).filter(|layers| !layers.is_empty()).unwrap_or(&request.layers);
+    let mime_type = codec.and_then(|codec| codec_of(&codec.codec)).map_or_else(
+        || match kind {
+            MediaKind::Audio => "audio/opus",
+            MediaKind::Video => "video/VP8",
+        },
+        mime_type,
+    );
+    #[expect(deprecated, reason = "old clients still send `stereo` and `disable_dtx`")]
+    let (stereo, disable_dtx) = (request.stereo, request.disable_dtx);
+    Track {
+        id: ids::track(kind, source),
+        key: TrackKey(context.key()),
+        kind,
+        source,
+        name: request.name.clone(),
+        muted: request.muted,
+        width: request.width,
+        height: request.height,
+        layers: convert::layers(layers),
+        simulcast: layers.len() > 1,
+        mime_type: mime_type.into(),
+        mid: String::new(),
+        stream: request.stream.clone(),
+        stereo: stereo || request.audio_features.contains(&stereo_feature),
+        disable_dtx: disable_dtx || request.audio_features.contains(&no_dtx_feature),
+        disable_red: request.disable_red,
+        encryption: request.encryption,
+        audio_features: request.audio_features.clone(),
+    }
+}
+
+/// From LiveKit's codec names: `vp8`, `video/VP8`.
+fn codec_of(name: &str) -> Option<Codec> {
+    let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    match name.as_str() {
+        "opus" => Some(Codec::Opus),
+        "red" => Some(Codec::Red),
+        "vp8" => Some(Codec::Vp8),
+        "vp9" => Some(Codec::Vp9),
+        "h264" => Some(Codec::H264),
+        "h265" => Some(Codec::H265),
+        "av1" => Some(Codec::Av1),
+        _ => None,
+    }
+}
+
+const fn mime_type(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Opus => "audio/opus",
+        Codec::Red => "audio/red",
+        Codec::G711U => "audio/PCMU",
+        Codec::G711A => "audio/PCMA",
+        Codec::Vp8 => "video/VP8",
+        Codec::Vp9 => "video/VP9",
+        Codec::H264 => "video/H264",
+        Codec::H265 => "video/H265",
+        Codec::Av1 => "video/AV1",
+    }
+}

@@ -1,0 +1,177 @@
+//! What a client receives: the difference between what it should and what it does.
+
+use std::collections::BTreeMap;
+
+use sfu_core::call::{Participant, Track, TrackId};
+use sfu_core::engine::command::{Command, MediaKind, Subscribe, Target};
+use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
+use sfu_core::sdp::{Assignment, Subscription};
+
+use super::Session;
+use crate::control::Context;
+
+/// Copies a client receives or is about to.
+#[derive(Debug, Default)]
+pub struct Receptions {
+    by_track: BTreeMap<TrackId, Reception>,
+    /// SSRCs are counted, not drawn: two copies on one transport must never share one.
+    last_ssrc: u32,
+}
+
+#[derive(Debug)]
+struct Reception {
+    subscription: SubscriptionKey,
+    track: TrackKey,
+    ssrc: Ssrc,
+    rtx_ssrc: Option<Ssrc>,
+    cname: String,
+    target: Target,
+    /// The media engine sends it.
+    started: bool,
+}
+
+impl Receptions {
+    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.by_track.values().map(|reception| reception.subscription.0)
+    }
+
+    fn next_ssrc(&mut self) -> Ssrc {
+        self.last_ssrc += 1;
+        // Away from small numbers, which some clients use for probing.
+        Ssrc(0x1000_0000 | self.last_ssrc)
+    }
+
+    fn track_of(&self, subscription: SubscriptionKey) -> Option<&TrackId> {
+        self.by_track.iter().find(|(_, reception)| reception.subscription == subscription).map(|(track, _)| track)
+    }
+}
+
+/// What a reconciliation changed, for whoever keeps track of keys.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    pub added: Vec<SubscriptionKey>,
+    pub removed: Vec<SubscriptionKey>,
+}
+
+impl Session {
+    /// Brings what the client receives in line with `wanted`. Descriptions follow with [`Session::negotiate`].
+    pub fn reconcile(&mut self, context: &mut Context, wanted: &[(&Participant, &Track, Target)]) -> Reconciled {
+        let mut done = Reconciled::default();
+        let gone: Vec<_> = self
+            .receptions
+            .by_track
+            .keys()
+            .filter(|track| !wanted.iter().any(|(_, wanted, _)| wanted.id == **track))
+            .cloned()
+            .collect();
+        for track in gone {
+            done.removed.extend(self.stop(context, &track));
+        }
+        for (publisher, track, target) in wanted {
+            match self.receptions.by_track.get_mut(&track.id) {
+                Some(reception) if reception.target == *target => {}
+                Some(reception) => {
+                    reception.target = *target;
+                    let command = Command::SetTarget { subscription: reception.subscription, target: *target };
+                    context.command(self.worker, command);
+                }
+                None => done.added.push(self.begin(context, publisher, track, *target)),
+            }
+        }
+        done
+    }
+
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        publisher: &Participant,
+        track: &Track,
+        target: Target,
+    ) -> SubscriptionKey {
+        let key = SubscriptionKey(context.key());
+        let ssrc = self.receptions.next_ssrc();
+        let rtx_ssrc = (track.kind == MediaKind::Video).then(|| self.receptions.next_ssrc());
+        // The publisher's id: its audio and video have one clock and are kept in step.
+        let cname = publisher.id.0.clone();
+        let subscription = Subscription {
+            key,
+            kind: track.kind,
+            stream_id: format!("{}|{}", publisher.id.0, track.id.0),
+            track_id: track.id.0.clone(),
+            ssrc,
+            rtx_ssrc,
+            cname: cname.clone(),
+            stereo: track.stereo,
+        };
+        match &mut self.subscriber {
+            Some(peer) => peer.offers.subscribe(subscription),
+            None => self.publisher.offers.subscribe(subscription),
+        }
+        let reception =
+            Reception { subscription: key, track: track.key, ssrc, rtx_ssrc, cname, target, started: false };
+        self.receptions.by_track.insert(track.id.clone(), reception);
+        key
+    }
+
+    fn stop(&mut self, context: &mut Context, track: &TrackId) -> Option<SubscriptionKey> {
+        let reception = self.receptions.by_track.remove(track)?;
+        match &mut self.subscriber {
+            Some(peer) => peer.offers.unsubscribe(reception.subscription),
+            None => self.publisher.offers.unsubscribe(reception.subscription),
+        }
+        if reception.started {
+            context.command(self.worker, Command::Unsubscribe { subscription: reception.subscription });
+        }
+        Some(reception.subscription)
+    }
+
+    /// Copies that found no place with the client, or lost it: forgotten, so that the next reconciliation begins anew.
+    pub(super) fn lose(&mut self, context: &mut Context, subscriptions: &[SubscriptionKey]) {
+        for subscription in subscriptions {
+            if let Some(track) = self.receptions.track_of(*subscription).cloned() {
+                self.stop(context, &track);
+            }
+        }
+    }
+
+    /// Copies got their m-lines: the media engine may send them.
+    pub(super) fn place(&mut self, context: &mut Context, assignments: Vec<Assignment>) {
+        let transport = self.subscriber.as_ref().map_or(self.publisher.transport.key, |peer| peer.transport.key);
+        for assignment in assignments {
+            let reception = self
+                .receptions
+                .by_track
+                .values_mut()
+                .find(|reception| reception.subscription == assignment.subscription);
+            let Some(reception) = reception else { continue };
+            reception.started = true;
+            let subscribe = Subscribe {
+                subscription: reception.subscription,
+                transport,
+                track: reception.track,
+                mid: assignment.mid,
+                ssrc: reception.ssrc,
+                rtx_ssrc: reception.rtx_ssrc,
+                codecs: assignment.codecs,
+                extensions: assignment.extensions,
+                cname: reception.cname.clone(),
+                target: reception.target,
+            };
+            context.command(self.worker, Command::Subscribe(Box::new(subscribe)));
+        }
+    }
+
+    /// Which track each m-line carries, for clients whose browser invents its own track ids.
+    pub(super) fn mid_to_track(
+        &self,
+        sending: impl IntoIterator<Item = (sfu_core::id::Mid, SubscriptionKey)>,
+    ) -> std::collections::HashMap<String, String> {
+        let name = |(mid, key): (sfu_core::id::Mid, _)| Some((mid.0, self.receptions.track_of(key)?.0.clone()));
+        sending.into_iter().filter_map(name).collect()
+    }
+
+    /// Whether the client receives, or is about to, something of these tracks.
+    pub fn receives_any(&self, tracks: impl IntoIterator<Item = TrackId>) -> bool {
+        tracks.into_iter().any(|track| self.receptions.by_track.contains_key(&track))
+    }
+}

@@ -1,0 +1,138 @@
+//! The websocket of one client: frames in and out, keep-alive, and nothing decided.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use livekit_protocol as proto;
+use livekit_protocol::signal_request::Message as Request;
+use livekit_protocol::signal_response::Message as Response;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::clock::unix_now_ms;
+use crate::control::{Attachment, ControlHandle};
+
+/// Largest signal message, in bytes.
+pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest wait for a client to take a message before it is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Websocket close code "try again later" (RFC 6455 registry): clients come back, which a plain 1000 does not tell them.
+const CLOSE_TRY_AGAIN: u16 = 1013;
+const CLOSE_NORMAL: u16 = 1000;
+
+/// How frames are written: as the client last wrote its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// What the reading half hands to the writing half.
+enum Answer {
+    Response(Response),
+    Encoding(Encoding),
+}
+
+/// Carries messages until either side ends, then tells control.
+pub async fn run(
+    socket: WebSocket,
+    attachment: Attachment,
+    responses: mpsc::Receiver<proto::SignalResponse>,
+    control: ControlHandle,
+) {
+    let (sink, stream) = socket.split();
+    let (answers, pending) = mpsc::channel(16);
+    tokio::select! {
+        () = read(stream, &attachment, &control, answers) => (),
+        () = write(sink, responses, pending) => (),
+    }
+    control.detached(attachment).await;
+}
+
+async fn read(
+    mut stream: SplitStream<WebSocket>,
+    attachment: &Attachment,
+    control: &ControlHandle,
+    answers: mpsc::Sender<Answer>,
+) {
+    let mut encoding = Encoding::Protobuf;
+    while let Some(Ok(message)) = stream.next().await {
+        let (request, used) = match message {
+            Message::Binary(bytes) => (proto::SignalRequest::decode(bytes).ok(), Encoding::Protobuf),
+            Message::Text(text) => (serde_json::from_str(&text).ok(), Encoding::Json),
+            Message::Close(_) => return,
+            Message::Ping(_) | Message::Pong(_) => continue,
+        };
+        if used != encoding {
+            encoding = used;
+            if answers.send(Answer::Encoding(used)).await.is_err() {
+                return;
+            }
+        }
+        // A message that cannot be read is skipped, not answered by hanging up: newer clients know more messages.
+        let Some(request) = request.and_then(|request: proto::SignalRequest| request.message) else { continue };
+        // Pings are answered here, so that they measure the way and not the work.
+        let answer = match &request {
+            Request::Ping(_) => Some(Response::Pong(unix_now_ms())),
+            Request::PingReq(ping) => {
+                Some(Response::PongResp(proto::Pong { last_ping_timestamp: ping.timestamp, timestamp: unix_now_ms() }))
+            }
+            _ => None,
+        };
+        let forwarded = match answer {
+            Some(answer) => answers.send(Answer::Response(answer)).await.is_ok(),
+            None => control.signal(attachment.clone(), request).await,
+        };
+        if !forwarded {
+            return;
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut responses: mpsc::Receiver<proto::SignalResponse>,
+    mut answers: mpsc::Receiver<Answer>,
+) {
+    let mut encoding = Encoding::Protobuf;
+    let mut ping = interval(PING_INTERVAL);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The client was told to go, or may come back at once: tell which by the close code.
+    let mut last_was_leave = false;
+    loop {
+        let message = tokio::select! {
+            response = responses.recv() => match response {
+                Some(response) => {
+                    last_was_leave = matches!(response.message, Some(Response::Leave(_)));
+                    encode(encoding, response)
+                }
+                None => break,
+            },
+            Some(answer) = answers.recv() => match answer {
+                Answer::Response(message) => encode(encoding, proto::SignalResponse { message: Some(message) }),
+                Answer::Encoding(used) => {
+                    encoding = used;
+                    continue;
+                }
+            },
+            _ = ping.tick() => Message::Ping(axum::body::Bytes::new()),
+        };
+        if !matches!(timeout(WRITE_TIMEOUT, sink.send(message)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let code = if last_was_leave { CLOSE_NORMAL } else { CLOSE_TRY_AGAIN };
+    let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    let _ = timeout(WRITE_TIMEOUT, sink.send(close)).await;
+}
+
+fn encode(encoding: Encoding, response: proto::SignalResponse) -> Message {
+    match encoding {
+        Encoding::Protobuf => Message::Binary(response.encode_to_vec().into()),
+        Encoding::Json => Message::Text(serde_json::to_string(&response).unwrap_or_default().into()),
+    }
+}

@@ -1,0 +1,187 @@
+//! What Prometheus may ask. Labels come from closed sets: never a call, a person or an address.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use sfu_core::engine::EngineStats;
+
+use crate::worker::{DELAY_BOUNDS_US, WorkerReport};
+
+/// The metrics of one SFU. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    joins: Family<Outcome, Counter>,
+    calls: Gauge,
+    people: Gauge,
+    reports: Reports,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// The last report of each worker, turned into metrics when someone asks.
+#[derive(Debug, Clone, Default)]
+struct Reports(Arc<Mutex<Vec<Option<WorkerReport>>>>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("calls_sfu");
+        let joins = Family::<Outcome, Counter>::default();
+        registry.register("joins", "Attempts to join, by what became of them", joins.clone());
+        let calls = Gauge::<i64>::default();
+        registry.register("calls", "Calls running now", calls.clone());
+        let people = Gauge::<i64>::default();
+        registry.register("participants", "People connected now, without recorders", people.clone());
+        let reports = Reports::default();
+        registry.register_collector(Box::new(reports.clone()));
+        Self { registry: Arc::new(registry), joins, calls, people, reports }
+    }
+}
+
+impl Metrics {
+    pub fn joined(&self) {
+        self.joins.get_or_create(&Outcome { outcome: "ok" }).inc();
+    }
+
+    /// `reason` from a closed set.
+    pub fn join_refused(&self, reason: &'static str) {
+        self.joins.get_or_create(&Outcome { outcome: reason }).inc();
+    }
+
+    pub fn calls(&self, n_calls: usize, n_people: usize) {
+        self.calls.set(i64::try_from(n_calls).unwrap_or(i64::MAX));
+        self.people.set(i64::try_from(n_people).unwrap_or(i64::MAX));
+    }
+
+    pub fn worker(&self, report: &WorkerReport) {
+        let mut reports = self.reports.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reports.len() <= report.worker {
+            reports.resize(report.worker + 1, None);
+        }
+        reports[report.worker] = Some(report.clone());
+    }
+
+    /// OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut rendered = String::new();
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut rendered, &self.registry);
+        rendered
+    }
+}
+
+impl Collector for Reports {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let reports: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect();
+        for (name, help, unit, value) in counters(&reports) {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, unit.as_ref(), counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        for (name, help, value) in gauges(&reports) {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        encode_busy(&mut encoder, &reports)?;
+        encode_delay(&mut encoder, &reports)?;
+        encode_dropped(&mut encoder, &reports)
+    }
+}
+
+/// The histogram has no exemplars.
+type NoLabels = [(&'static str, &'static str); 0];
+type CounterRow = (&'static str, &'static str, Option<Unit>, u64);
+
+fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
+    let sum = |of: fn(&EngineStats) -> u64| reports.iter().map(|report| of(&report.engine)).sum();
+    let own = |of: fn(&WorkerReport) -> u64| reports.iter().map(of).sum();
+    vec![
+        ("rtp_received_packets", "Media packets from publishers", None, sum(|stats| stats.received.rtp.packets)),
+        ("rtp_received", "Media from publishers", Some(Unit::Bytes), sum(|stats| stats.received.rtp.bytes)),
+        ("rtp_sent_packets", "Media packets to subscribers", None, sum(|stats| stats.sent.rtp.packets)),
+        ("rtp_sent", "Media to subscribers", Some(Unit::Bytes), sum(|stats| stats.sent.rtp.bytes)),
+        ("rtx_received_packets", "Retransmissions from publishers", None, sum(|stats| stats.received.rtx.packets)),
+        ("rtx_sent_packets", "Retransmissions to subscribers", None, sum(|stats| stats.sent.rtx.packets)),
+        ("stun_checks", "Connectivity checks answered", None, sum(|stats| stats.checks)),
+        ("nacks_received", "Packets subscribers asked for again", None, sum(|stats| stats.feedback.nacks_received)),
+        ("nacks_sent", "Packets asked of publishers again", None, sum(|stats| stats.feedback.nacks_sent)),
+        ("plis_sent", "Keyframes asked of publishers", None, sum(|stats| stats.feedback.plis_sent)),
+        ("send_failures", "Datagrams the system did not take", None, own(|report| report.lost)),
+        ("worker_inbox_dropped", "Messages that did not fit a media thread's queue", None, own(|r| r.inbox_dropped)),
+        ("worker_events_dropped", "Events that did not fit control's queue", None, own(|r| r.events_dropped)),
+        ("worker_strays", "Datagrams handed to another media thread", None, own(|report| report.strays)),
+    ]
+}
+
+fn gauges(reports: &[WorkerReport]) -> [(&'static str, &'static str, f64); 3] {
+    let sum = |of: fn(&EngineStats) -> u64| reports.iter().map(|report| of(&report.engine) as f64).sum();
+    [
+        ("transports", "Transports now", sum(|stats| stats.transports)),
+        ("tracks", "Published tracks now", sum(|stats| stats.tracks)),
+        ("subscriptions", "Copies sent now", sum(|stats| stats.subscriptions)),
+    ]
+}
+
+fn encode_busy(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {
+    let help = "Time media threads worked";
+    let kind = ConstCounter::new(0.0).metric_type();
+    let mut metric = encoder.encode_descriptor("worker_busy", help, Some(&Unit::Seconds), kind)?;
+    for report in reports {
+        let labels = [("worker", report.worker.to_string())];
+        let counter = ConstCounter::new(report.busy_total.as_secs_f64());
+        counter.encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn encode_delay(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {
+    let help = "Time datagrams stayed in the process, from being read to the last copy being sent";
+    let kind = prometheus_client::metrics::MetricType::Histogram;
+    let mut metric: MetricEncoder<'_> =
+        encoder.encode_descriptor("forwarding_delay", help, Some(&Unit::Seconds), kind)?;
+    let mut buckets = Vec::with_capacity(DELAY_BOUNDS_US.len() + 1);
+    for (index, bound) in DELAY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]).enumerate() {
+        buckets.push((bound, reports.iter().map(|report| report.delay.counts[index]).sum::<u64>()));
+    }
+    let count = buckets.iter().map(|(_, n)| n).sum();
+    let sum = reports.iter().map(|report| report.delay.sum_us as f64 / 1e6).sum();
+    metric.encode_histogram::<NoLabels>(sum, count, &buckets, None)
+}
+
+fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {
+    let help = "Datagrams that came and were dropped, by reason";
+    let kind = ConstCounter::new(0_u64).metric_type();
+    let mut metric = encoder.encode_descriptor("dropped_packets", help, None, kind)?;
+    type Reason = (&'static str, fn(&EngineStats) -> u64);
+    let reasons: [Reason; 15] = [
+        ("malformed", |stats| stats.dropped.malformed),
+        ("unknown_path", |stats| stats.dropped.unknown_path),
+        ("unknown_ufrag", |stats| stats.dropped.unknown_ufrag),
+        ("rejected_check", |stats| stats.dropped.rejected_check),
+        ("no_keys", |stats| stats.dropped.no_keys),
+        ("forged", |stats| stats.dropped.forged),
+        ("replayed", |stats| stats.dropped.replayed),
+        ("too_many_ssrcs", |stats| stats.dropped.too_many_ssrcs),
+        ("unmatched", |stats| stats.dropped.unmatched),
+        ("duplicate", |stats| stats.dropped.duplicate),
+        ("muted", |stats| stats.dropped.muted),
+        ("no_codec", |stats| stats.dropped.no_codec),
+        ("unsealable", |stats| stats.dropped.unsealable),
+        ("no_path", |stats| stats.dropped.no_path),
+        ("overflow", |stats| stats.dropped.overflow),
+    ];
+    for (reason, of) in reasons {
+        let total: u64 = reports.iter().map(|report| of(&report.engine)).sum();
+        ConstCounter::new(total).encode(metric.encode_family(&[("reason", reason)])?)?;
+    }
+    Ok(())
+}

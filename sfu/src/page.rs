@@ -1,0 +1,237 @@
+//! The page: its files, embedded in the program, and the tokens it asks for.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fleet::api::MAX_CALL_NAME;
+use fleet::config::PageAccess;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::keys::Keys;
+use crate::livekit::token::{self, Claims, VideoGrant};
+
+include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
+
+/// A page's token lasts a working day; while connected, the server renews it.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(8 * 3600);
+/// Most characters of a person's name.
+const MAX_PERSON_NAME: usize = 100;
+/// Most characters of an identity the page made up.
+const MAX_IDENTITY: usize = 64;
+
+/// One embedded file.
+struct File {
+    /// Path below `/`, such as `assets/index-1a2b.js`.
+    path: &'static str,
+    content: &'static [u8],
+}
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(index))
+        .route("/c/{call}", get(index))
+        .route("/page/config", get(config))
+        .route("/page/token", post(give_token))
+        .route("/{*path}", get(file))
+}
+
+async fn index(State(app): State<App>) -> Response {
+    if !app.config.borrow().page.enabled {
+        // LiveKit's clients and probes ask for `/` and want to hear that the server is there.
+        return "OK".into_response();
+    }
+    serve("index.html")
+}
+
+async fn file(State(app): State<App>, Path(path): Path<String>) -> Response {
+    if !app.config.borrow().page.enabled {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    serve(&path)
+}
+
+fn serve(path: &str) -> Response {
+    let Some(file) = FILES.iter().find(|file| file.path == path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Names below assets/ change with their content; the others are asked for anew each time.
+    let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type(path))),
+        (header::CACHE_CONTROL, HeaderValue::from_static(cache)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (headers, file.content).into_response()
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("ico") => "image/x-icon",
+        Some("woff2") => "font/woff2",
+        Some("json" | "map" | "webmanifest") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+/// What the page has to know before anyone joins.
+#[derive(Debug, Serialize)]
+struct PageConfig {
+    access: &'static str,
+    version: &'static str,
+}
+
+async fn config(State(app): State<App>) -> Json<PageConfig> {
+    let access = match app.config.borrow().page.access {
+        PageAccess::Open => "open",
+        PageAccess::Token => "token",
+    };
+    Json(PageConfig { access, version: env!("CARGO_PKG_VERSION") })
+}
+
+/// A person's wish to join from the page.
+#[derive(Debug, Clone, Deserialize)]
+struct TokenRequest {
+    call: String,
+    name: String,
+    /// Random, kept by the browser: the same person after a reload.
+    identity: String,
+    /// From an invitation link.
+    invite: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenAnswer {
+    token: String,
+}
+
+/// A refusal the page shows as it is.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: StatusCode,
+    message: &'static str,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(serde_json::json!({ "error": self.message }))).into_response()
+    }
+}
+
+async fn give_token(State(app): State<App>, Json(request): Json<TokenRequest>) -> Result<Json<TokenAnswer>, Refusal> {
+    let (enabled, access) = {
+        let config = app.config.borrow();
+        (config.page.enabled, config.page.access)
+    };
+    if !enabled {
+        return Err(refusal(StatusCode::NOT_FOUND, "This server has no page."));
+    }
+    let claims = admit(&request, access, &app.keys)?;
+    let token = token::sign(claims, &app.keys, TOKEN_LIFETIME)
+        .map_err(|_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "The server has no API key to sign tokens with."))?;
+    Ok(Json(TokenAnswer { token }))
+}
+
+const fn refusal(status: StatusCode, message: &'static str) -> Refusal {
+    Refusal { status, message }
+}
+
+/// Decides whether someone may join, and as what.
+fn admit(request: &TokenRequest, access: PageAccess, keys: &Keys) -> Result<Claims, Refusal> {
+    let bad = |message| refusal(StatusCode::BAD_REQUEST, message);
+    let call = request.call.trim();
+    let name = request.name.trim();
+    if call.is_empty() || call.len() > MAX_CALL_NAME {
+        return Err(bad("The call's name must have 1 to 256 characters."));
+    }
+    if name.is_empty() || name.chars().count() > MAX_PERSON_NAME {
+        return Err(bad("Your name must have 1 to 100 characters."));
+    }
+    let identity_fits = (8..=MAX_IDENTITY).contains(&request.identity.len());
+    if !identity_fits || !request.identity.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(bad("The browser's identity must have 8 to 64 letters, digits or dashes. Reload the page."));
+    }
+    if access == PageAccess::Token {
+        let invite = request.invite.as_deref().filter(|invite| !invite.is_empty());
+        let invite = invite.ok_or(refusal(
+            StatusCode::FORBIDDEN,
+            "This call needs an invitation link. Ask whoever runs the server for one.",
+        ))?;
+        let invited = token::verify_invite(invite, keys).map_err(|error| {
+            let message = match error {
+                token::TokenError::Expired => "This invitation link has expired. Ask for a new one.",
+                _ => "This invitation link is not valid here. Check that it was copied whole, or ask for a new one.",
+            };
+            refusal(StatusCode::FORBIDDEN, message)
+        })?;
+        if invited != call {
+            return Err(refusal(StatusCode::FORBIDDEN, "This invitation link is for another call."));
+        }
+    }
+    let video = VideoGrant {
+        room_join: true,
+        room: call.to_owned(),
+        can_update_own_metadata: Some(true),
+        ..VideoGrant::default()
+    };
+    Ok(Claims { sub: request.identity.clone(), name: name.to_owned(), video: Some(video), ..Claims::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::keys::Secret;
+
+    fn keys() -> Keys {
+        Keys::new(BTreeMap::from([("devkey".to_string(), Secret::new("secret"))]))
+    }
+
+    fn request() -> TokenRequest {
+        TokenRequest { call: "standup".into(), name: "Ana".into(), identity: "a1b2c3d4e5".into(), invite: None }
+    }
+
+    fn refused(request: &TokenRequest, access: PageAccess) -> StatusCode {
+        admit(request, access, &keys()).unwrap_err().status
+    }
+
+    #[test]
+    fn an_open_page_admits_anyone_by_name() {
+        let claims = admit(&request(), PageAccess::Open, &keys()).unwrap();
+        assert_eq!(claims.identity(), "a1b2c3d4e5");
+        assert_eq!(claims.video.unwrap().room, "standup");
+    }
+
+    #[test]
+    fn a_closed_page_asks_for_an_invitation() {
+        assert_eq!(refused(&request(), PageAccess::Token), StatusCode::FORBIDDEN);
+        let with_garbage = TokenRequest { invite: Some("garbage".into()), ..request() };
+        assert_eq!(refused(&with_garbage, PageAccess::Token), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn bad_names_are_refused() {
+        let check = |request: TokenRequest| assert_eq!(refused(&request, PageAccess::Open), StatusCode::BAD_REQUEST);
+        check(TokenRequest { call: " ".into(), ..request() });
+        check(TokenRequest { call: "x".repeat(257), ..request() });
+        check(TokenRequest { name: String::new(), ..request() });
+        check(TokenRequest { identity: "a b".into(), ..request() });
+        check(TokenRequest { identity: "short".into(), ..request() });
+    }
+
+    #[test]
+    fn the_page_is_embedded() {
+        assert!(FILES.iter().any(|file| file.path == "index.html"));
+    }
+}

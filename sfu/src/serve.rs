@@ -1,0 +1,251 @@
+//! Puts the parts together and runs them until told to stop.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fleet::api::{SfuLoad, SfuState, SfuStatus};
+use fleet::config::{PageAccess, PageConfig, SfuConfig};
+use sfu_core::transport::certificate::Certificate;
+use sfu_core::transport::dtls::DtlsIdentity;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::address::{self, Advertised, MediaPorts, Resolver};
+use crate::app::{self, App};
+use crate::cli::ServeArgs;
+use crate::clock::Clock;
+use crate::control::{self, ControlHandle};
+use crate::fleet_api::{self, FleetHandle, RunningCalls};
+use crate::keys::{Keys, Secret};
+use crate::metrics::Metrics;
+use crate::worker::{self, StunAnswer, Workers};
+use crate::{config, health, tls};
+
+/// Events of media threads that may wait for control.
+const WORKER_EVENTS: usize = 16 * 1024;
+const STUN_ANSWERS: usize = 64;
+/// After the last call left: time for the last messages to reach the clients' sockets.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// In development people want their terminal back.
+const DEV_DRAIN: Duration = Duration::from_secs(2);
+
+/// Everything but the front, which differs between development and cluster.
+struct Core {
+    app: App,
+    control: ControlHandle,
+    status: watch::Receiver<SfuStatus>,
+    running: Arc<RunningCalls>,
+    workers: Workers,
+    stun_answers: mpsc::Receiver<StunAnswer>,
+    metrics: Metrics,
+}
+
+pub async fn serve(args: ServeArgs) -> Result<()> {
+    match args.config {
+        Some(_) => serve_cluster(args).await,
+        None => serve_dev(args).await,
+    }
+}
+
+async fn serve_dev(args: ServeArgs) -> Result<()> {
+    let http = listen(SocketAddr::new(args.bind, args.port), "page and signalling (--port)").await?;
+    let mut keys: BTreeMap<_, _> = args.api_keys.iter().map(|pair| (pair.key.clone(), pair.secret.clone())).collect();
+    if keys.is_empty() {
+        keys.insert("devkey".into(), Secret::new("secret"));
+    }
+    let addresses = if args.node_ip.is_empty() { address::local_addresses() } else { args.node_ip.clone() };
+    let advertised = Advertised::fixed(&addresses, ports(&args), "Local");
+    let page = PageConfig { enabled: true, access: PageAccess::Open };
+    let config = watch::Sender::new(SfuConfig { page, ..SfuConfig::default() });
+    let (advertised_sender, advertised) = watch::channel(advertised);
+    let core = start(&args, Keys::new(keys), config.subscribe(), advertised).await?;
+
+    let page = format!("http://{}", http.local_addr()?);
+    println!("Calls are served at {page}");
+    println!("  Open it in a browser, name a call, and give its link to others on this machine.");
+    println!("  Media: UDP {} and TCP {} on {}.", args.udp_port, args.tcp_port, join(&addresses));
+    let key = core.app.keys.signing().map_or_else(String::new, |(key, _)| key);
+    println!("  LiveKit clients: {}, API key {key}. Press Ctrl-C to stop.", page.replace("http", "ws"));
+
+    let router = app::router(core.app.clone()).merge(health::routes(core.status.clone(), core.metrics.clone()));
+    let server = tokio::spawn(axum::serve(http, router).into_future());
+    stop_signal().await?;
+    drain(&core, DEV_DRAIN).await;
+    server.abort();
+    core.workers.stop();
+    drop((advertised_sender, config));
+    Ok(())
+}
+
+async fn serve_cluster(args: ServeArgs) -> Result<()> {
+    let (Some(file), Some(key_folder), Some(tls_folder)) = (&args.config, &args.keys, &args.tls) else {
+        anyhow::bail!("--config, --keys and --tls belong together");
+    };
+    let every = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let https = listen(SocketAddr::new(every, args.control_port), "control (--control-port)").await?;
+    let plain = listen(SocketAddr::new(every, args.health_port), "health (--health-port)").await?;
+    let keys = Keys::from_directory(key_folder)?;
+    let config = watch::Sender::new(config::read(file)?);
+    let server_tls = Arc::new(fleet::tls::Reloading::open(tls_folder, fleet::tls::TlsFiles::server_config)?);
+    let (advertised_sender, advertised) = watch::channel(Advertised::default());
+    let mut core = start(&args, keys.clone(), config.subscribe(), advertised).await?;
+
+    let (_, unused) = mpsc::channel(1);
+    let resolver = Resolver {
+        config: config.subscribe(),
+        node: args.node_name.clone().unwrap_or_default(),
+        node_ip: args.pod_node_ip,
+        ports: ports(&args),
+        worker: core.workers.handles()[0].clone(),
+        stun_answers: std::mem::replace(&mut core.stun_answers, unused),
+        advertised: advertised_sender,
+    };
+    let background =
+        [tokio::spawn(resolver.run()), tokio::spawn(config::follow(file.clone(), config, key_folder.clone(), keys))];
+
+    let drain_asked = core.control.clone();
+    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), move || drain_asked.drain());
+    let router = app::router(core.app.clone()).merge(fleet_api::router(handle));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let front = tokio::spawn(tls::serve(https, server_tls, router, async {
+        let _ = stopped.await;
+    }));
+    let probes =
+        tokio::spawn(axum::serve(plain, health::routes(core.status.clone(), core.metrics.clone())).into_future());
+    tracing::info!(
+        control_port = args.control_port,
+        health_port = args.health_port,
+        udp_port = args.udp_port,
+        tcp_port = args.tcp_port,
+        "serving"
+    );
+    stop_signal().await?;
+    drain(&core, Duration::from_secs(args.drain_seconds)).await;
+    let _ = stop.send(());
+    let _ = timeout(FAREWELL, front).await;
+    probes.abort();
+    for task in background {
+        task.abort();
+    }
+    core.workers.stop();
+    Ok(())
+}
+
+/// Starts media threads, TCP media and control.
+async fn start(
+    args: &ServeArgs,
+    keys: Keys,
+    config: watch::Receiver<SfuConfig>,
+    advertised: watch::Receiver<Advertised>,
+) -> Result<Core> {
+    let clock = Clock::start();
+    let every = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let (events, worker_events) = mpsc::channel(WORKER_EVENTS);
+    let (stun_sender, stun_answers) = mpsc::channel(STUN_ANSWERS);
+    let count = match args.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let udp = SocketAddr::new(every, args.udp_port);
+    ensure_free(udp)?;
+    let workers = Workers::start(count, udp, clock, &events, &stun_sender)?;
+    if args.tcp_port != 0 {
+        let listener = listen(SocketAddr::new(every, args.tcp_port), "media over TCP (--tcp-port)").await?;
+        tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec()));
+    }
+    let certificate = Certificate::generate().context("failed to make the DTLS certificate")?;
+    let identity = DtlsIdentity::new(&certificate).context("failed to use the DTLS certificate")?;
+    let name = args.pod_name.clone().unwrap_or_else(host_name);
+    let status = SfuStatus {
+        name: name.clone(),
+        node: args.node_name.clone().unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        state: SfuState::Starting,
+        candidates: Vec::new(),
+        address_problem: None,
+        load: SfuLoad::default(),
+    };
+    let (status_sender, status) = watch::channel(status);
+    let running = Arc::<RunningCalls>::default();
+    let metrics = Metrics::default();
+    let context = control::Context::new(clock, workers.handles().to_vec(), identity, keys.clone(), advertised, name);
+    let control = control::start(control::Parts {
+        context,
+        worker_events,
+        running: Arc::clone(&running),
+        status: status_sender,
+        metrics: metrics.clone(),
+    })
+    .context("failed to start the control thread")?;
+    let app = App { keys, control: control.clone(), config, metrics: metrics.clone() };
+    Ok(Core { app, control, status, running, workers, stun_answers, metrics })
+}
+
+/// Sends everybody elsewhere and waits until they are gone, or for `limit`.
+async fn drain(core: &Core, limit: Duration) {
+    core.control.drain();
+    let mut status = core.status.clone();
+    let empty = status.wait_for(|status| status.state == SfuState::Draining && status.load.calls == 0);
+    if timeout(limit, empty).await.is_err() {
+        tracing::warn!(seconds = limit.as_secs(), "stopping with calls that did not leave in time");
+    }
+    tokio::time::sleep(FAREWELL).await;
+    tracing::info!("stopped");
+}
+
+/// A port someone else has is the commonest reason not to start: say which, and what for.
+async fn listen(address: SocketAddr, what: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| port_problem(&error, "TCP", address, what))
+}
+
+/// Sockets of several media threads share the port, so a stranger who shares as well would get a part of the media:
+/// try it alone first.
+fn ensure_free(address: SocketAddr) -> Result<()> {
+    match std::net::UdpSocket::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(port_problem(&error, "UDP", address, "media (--udp-port)")),
+    }
+}
+
+/// The port is taken: exit code of [`crate::PORT_TAKEN`], so that the operator can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("{protocol} port {} for {what} is taken by another program: stop it, or choose another port", address.port())]
+pub struct PortTaken {
+    protocol: &'static str,
+    address: SocketAddr,
+    what: String,
+}
+
+fn port_problem(error: &io::Error, protocol: &'static str, address: SocketAddr, what: &str) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return PortTaken { protocol, address, what: what.to_owned() }.into();
+    }
+    anyhow::anyhow!("failed to open {protocol} {address} for {what}: {error}")
+}
+
+async fn stop_signal() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => (),
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+const fn ports(args: &ServeArgs) -> MediaPorts {
+    let tcp = if args.tcp_port == 0 { None } else { Some(args.tcp_port) };
+    MediaPorts { udp: args.udp_port, tcp }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "sfu".into(), |name| name.trim().to_owned())
+}
+
+fn join(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

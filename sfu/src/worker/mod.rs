@@ -1,0 +1,190 @@
+//! The media threads: one engine and one UDP socket each, no locks, no async.
+//!
+//! In: datagrams from the socket, [`Inbox`] messages from control, from the TCP listener and from other workers.
+//! Out: datagrams, and [`WorkerEvent`]s to control. All queues are bounded; what does not fit is dropped and counted,
+//! as a network would.
+
+mod batch;
+mod outlet;
+mod report;
+mod route;
+mod run;
+mod socket;
+pub mod tcp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use mio::Waker;
+use sfu_core::engine::command::Command;
+use sfu_core::engine::event::Event;
+use sfu_core::engine::path::Path;
+use sfu_core::engine::{Engine, EngineConfig};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+pub use report::{DELAY_BOUNDS_US, DelayHistogram, WorkerReport};
+
+use crate::clock::Clock;
+
+/// Messages a worker may be behind on. Commands of a whole call's start fit many times over; datagrams handed over by
+/// other workers share it, and losing some of those is what UDP does anyway.
+const INBOX_SIZE: usize = 16 * 1024;
+
+/// Most workers: the number has to fit the first character of an ICE user name.
+pub const MAX_WORKERS: usize = 64;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Inbox {
+    Command(Command),
+    /// A datagram that arrived elsewhere: on TCP, or at another worker's socket.
+    Datagram {
+        path: Path,
+        datagram: Vec<u8>,
+    },
+    /// A TCP connection began; answers go into its queue.
+    TcpOpened {
+        path: Path,
+        outlet: mpsc::Sender<Vec<u8>>,
+    },
+    TcpClosed {
+        path: Path,
+    },
+    /// Ask a STUN server from the media socket: only its mapping is the one clients will meet.
+    StunRequest {
+        server: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    /// Finish and end the thread.
+    Stop,
+}
+
+/// What control is told.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    Media {
+        worker: usize,
+        event: Event,
+    },
+    /// Once a second.
+    Report(Box<WorkerReport>),
+}
+
+/// A datagram that looks like a STUN server's answer. Whoever asked must check it.
+#[derive(Debug)]
+pub struct StunAnswer {
+    pub from: SocketAddr,
+    pub datagram: Vec<u8>,
+}
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("failed to open the media socket on UDP {address}")]
+    Socket { address: SocketAddr, source: io::Error },
+    #[error("failed to set up the media thread's poll")]
+    Poll { source: io::Error },
+    #[error("failed to start a media thread")]
+    Thread { source: io::Error },
+}
+
+/// A worker as others see it: a queue and a way to wake it.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    inbox: SyncSender<Inbox>,
+    waker: Arc<Waker>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl WorkerHandle {
+    /// Hands a message over without waiting. False if the worker is too far behind; the drop is counted.
+    pub fn send(&self, message: Inbox) -> bool {
+        match self.inbox.try_send(message) {
+            Ok(()) => self.waker.wake().is_ok(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    pub fn command(&self, command: Command) -> bool {
+        self.send(Inbox::Command(command))
+    }
+}
+
+/// All workers of a process.
+#[derive(Debug)]
+pub struct Workers {
+    handles: Vec<WorkerHandle>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Opens `count` sockets on `address` and starts a thread on each.
+    pub fn start(
+        count: usize,
+        address: SocketAddr,
+        clock: Clock,
+        events: &mpsc::Sender<WorkerEvent>,
+        stun_answers: &mpsc::Sender<StunAnswer>,
+    ) -> Result<Self, StartError> {
+        let count = count.clamp(1, MAX_WORKERS);
+        let mut parts = Vec::with_capacity(count);
+        let mut handles = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = socket::MediaSocket::open(address).map_err(|source| StartError::Socket { address, source })?;
+            let poll = mio::Poll::new().map_err(|source| StartError::Poll { source })?;
+            let waker = Waker::new(poll.registry(), run::WAKE).map_err(|source| StartError::Poll { source })?;
+            let (inbox, messages) = sync_channel(INBOX_SIZE);
+            handles.push(WorkerHandle { inbox, waker: Arc::new(waker), dropped: Arc::default() });
+            parts.push((socket, poll, messages));
+        }
+        let mut threads = Vec::with_capacity(count);
+        for (index, (socket, poll, messages)) in parts.into_iter().enumerate() {
+            let config = EngineConfig {
+                worker: index as u8,
+                wall_clock: clock.origin_ntp(),
+                seed: clock.origin_ntp().bits().wrapping_add(index as u64),
+                ..EngineConfig::default()
+            };
+            let worker = run::Worker::new(
+                index,
+                Engine::new(config),
+                socket,
+                poll,
+                messages,
+                handles.clone(),
+                events.clone(),
+                stun_answers.clone(),
+                clock,
+            );
+            let thread = thread::Builder::new()
+                .name(format!("media-{index}"))
+                .spawn(move || worker.run())
+                .map_err(|source| StartError::Thread { source })?;
+            threads.push(thread);
+        }
+        Ok(Self { handles, threads })
+    }
+
+    pub fn handles(&self) -> &[WorkerHandle] {
+        &self.handles
+    }
+
+    /// Ends all threads and waits for them.
+    pub fn stop(self) {
+        for handle in &self.handles {
+            handle.send(Inbox::Stop);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a media thread ended by panic");
+            }
+        }
+    }
+}

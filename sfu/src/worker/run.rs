@@ -1,0 +1,220 @@
+//! A media thread's loop: wait, take in, decide (the engine does), send.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use sfu_core::engine::Engine;
+use sfu_core::engine::path::{Path, Transmit};
+use sfu_core::time::Time;
+use tokio::sync::mpsc;
+
+use super::batch::Batch;
+use super::outlet::Outlet;
+use super::report::{DelayHistogram, WorkerReport};
+use super::route::Routes;
+use super::socket::MediaSocket;
+use super::{Inbox, StunAnswer, WorkerEvent, WorkerHandle};
+use crate::clock::Clock;
+
+const SOCKET: Token = Token(0);
+pub(super) const WAKE: Token = Token(1);
+
+/// Batches read before the engine's output is sent: bounds the delay a burst adds.
+const MAX_BATCHES: usize = 4;
+/// Messages taken from the inbox between two looks at the socket.
+const MAX_MESSAGES: usize = 256;
+/// First bytes of a Binding success response (RFC 8489, section 5).
+const STUN_SUCCESS: [u8; 2] = [1, 1];
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    engine: Engine,
+    socket: MediaSocket,
+    batch: Batch,
+    poll: Poll,
+    messages: Receiver<Inbox>,
+    others: Vec<WorkerHandle>,
+    events: mpsc::Sender<WorkerEvent>,
+    stun_answers: mpsc::Sender<StunAnswer>,
+    clock: Clock,
+    routes: Routes,
+    outlet: Outlet,
+    delay: DelayHistogram,
+    busy_total: Duration,
+    events_dropped: u64,
+    strays: u64,
+    reported: Reported,
+}
+
+/// Where the last report ended.
+#[derive(Debug)]
+struct Reported {
+    at: Instant,
+    busy_total: Duration,
+}
+
+impl Worker {
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing the thread owns")]
+    pub fn new(
+        index: usize,
+        engine: Engine,
+        socket: MediaSocket,
+        poll: Poll,
+        messages: Receiver<Inbox>,
+        others: Vec<WorkerHandle>,
+        events: mpsc::Sender<WorkerEvent>,
+        stun_answers: mpsc::Sender<StunAnswer>,
+        clock: Clock,
+    ) -> Self {
+        let batch = Batch::new(&socket);
+        Self {
+            index,
+            engine,
+            socket,
+            batch,
+            poll,
+            messages,
+            others,
+            events,
+            stun_answers,
+            clock,
+            routes: Routes::default(),
+            outlet: Outlet::default(),
+            delay: DelayHistogram::default(),
+            busy_total: Duration::ZERO,
+            events_dropped: 0,
+            strays: 0,
+            reported: Reported { at: Instant::now(), busy_total: Duration::ZERO },
+        }
+    }
+
+    pub fn run(mut self) {
+        let mut ready = Events::with_capacity(8);
+        if let Err(error) = self.poll.registry().register(self.socket.source(), SOCKET, Interest::READABLE) {
+            tracing::error!(%error, worker = self.index, "failed to watch the media socket");
+            return;
+        }
+        let mut more = false;
+        loop {
+            let wait = if more { Duration::ZERO } else { self.wait() };
+            if let Err(error) = self.poll.poll(&mut ready, Some(wait))
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, worker = self.index, "failed to wait for the media socket");
+                return;
+            }
+            let started = Instant::now();
+            let now = self.clock.now();
+            let Some(inbox_full) = self.take_messages(now) else { return };
+            let (datagrams, socket_full) = self.take_datagrams(now);
+            self.engine.handle_timeout(now);
+            self.emit();
+            if datagrams > 0 {
+                self.delay.record(started.elapsed(), datagrams as u64);
+            }
+            more = inbox_full || socket_full;
+            self.busy_total += started.elapsed();
+            self.report_when_due();
+        }
+    }
+
+    /// How long nothing has to be done.
+    fn wait(&self) -> Duration {
+        let report = REPORT_INTERVAL.saturating_sub(self.reported.at.elapsed());
+        self.engine.poll_timeout().map_or(report, |deadline| self.clock.until(deadline).min(report))
+    }
+
+    /// Whether there may be more; `None` when the thread is to end.
+    fn take_messages(&mut self, now: Time) -> Option<bool> {
+        for _ in 0..MAX_MESSAGES {
+            let Ok(message) = self.messages.try_recv() else { return Some(false) };
+            match message {
+                Inbox::Command(command) => self.engine.handle_command(now, command),
+                Inbox::Datagram { path, mut datagram } => {
+                    self.engine.handle_datagram(now, path, &mut datagram);
+                }
+                Inbox::TcpOpened { path, outlet } => self.outlet.open(path, outlet),
+                Inbox::TcpClosed { path } => {
+                    self.outlet.close(&path);
+                    self.engine.handle_path_closed(now, path);
+                }
+                Inbox::StunRequest { server, datagram } => {
+                    let path = Path::Udp { remote: server, local: None };
+                    self.outlet.send(&self.socket, Transmit { path, payload: datagram });
+                }
+                Inbox::Stop => {
+                    self.emit();
+                    return None;
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// How many datagrams came, and whether there may be more.
+    fn take_datagrams(&mut self, now: Time) -> (usize, bool) {
+        let Self { engine, batch, socket, routes, others, index, strays, stun_answers, .. } = self;
+        let mut total = 0;
+        for _ in 0..MAX_BATCHES {
+            let n = batch.receive(socket, |path, datagram| {
+                // Clients only ask; an answer comes from a server we asked (full queue: it is asked again).
+                if datagram.starts_with(&STUN_SUCCESS) {
+                    let _ = stun_answers.try_send(StunAnswer { from: path.remote(), datagram: datagram.to_vec() });
+                    return;
+                }
+                if others.len() > 1
+                    && !engine.owns(&path)
+                    && let Some(worker) = routes.elsewhere(*index, path, datagram)
+                    && let Some(other) = others.get(worker)
+                {
+                    *strays += 1;
+                    other.send(Inbox::Datagram { path, datagram: datagram.to_vec() });
+                    return;
+                }
+                engine.handle_datagram(now, path, datagram);
+            });
+            if n == 0 {
+                return (total, false);
+            }
+            total += n;
+        }
+        (total, true)
+    }
+
+    /// Sends and tells what the engine has.
+    fn emit(&mut self) {
+        while let Some(transmit) = self.engine.poll_transmit() {
+            if let Some(buffer) = self.outlet.send(&self.socket, transmit) {
+                self.engine.recycle(buffer);
+            }
+        }
+        while let Some(event) = self.engine.poll_event() {
+            let event = WorkerEvent::Media { worker: self.index, event };
+            self.events_dropped += u64::from(self.events.try_send(event).is_err());
+        }
+    }
+
+    fn report_when_due(&mut self) {
+        let elapsed = self.reported.at.elapsed();
+        if elapsed < REPORT_INTERVAL {
+            return;
+        }
+        let busy = (self.busy_total - self.reported.busy_total).as_secs_f32() / elapsed.as_secs_f32();
+        self.reported = Reported { at: Instant::now(), busy_total: self.busy_total };
+        let report = WorkerReport {
+            worker: self.index,
+            busy: busy.clamp(0.0, 1.0),
+            busy_total: self.busy_total,
+            delay: self.delay,
+            engine: self.engine.stats().clone(),
+            lost: self.outlet.lost,
+            inbox_dropped: self.others[self.index].dropped.load(std::sync::atomic::Ordering::Relaxed),
+            events_dropped: self.events_dropped,
+            strays: self.strays,
+        };
+        self.events_dropped += u64::from(self.events.try_send(WorkerEvent::Report(Box::new(report))).is_err());
+    }
+}
