@@ -2,7 +2,7 @@
 import { isTrackReference, useTracks, type TrackReference } from '@livekit/components-react';
 import { type Participant, Track } from 'livekit-client';
 import { useLayoutEffect, useRef, useState } from 'react';
-import { gridColumns } from './grid';
+import { gridColumns, tileRatio } from './grid';
 import { SharedScreen, Tile } from './Tile';
 
 /** Pixels between tiles; `--gap` in `call.css`. */
@@ -70,7 +70,13 @@ function Grid({
     <div
       ref={stage}
       className="stage stage-grid"
-      style={{ '--columns': columns, '--tile': `${tile}px` } as React.CSSProperties}
+      style={
+        {
+          '--columns': columns,
+          '--tile': `${tile}px`,
+          '--tile-ratio': tileRatio(area.width, area.height),
+        } as React.CSSProperties
+      }
     >
       <div className="grid" role="list" aria-label="People">
         {participants.map((participant) => (

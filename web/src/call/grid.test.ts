@@ -7,7 +7,8 @@ it.each([
   ['two sit above each other on a phone', 2, 380, 640, 1],
   ['four make a square', 4, 1600, 900, 2],
   ['five take three columns', 5, 1600, 900, 3],
-  ['ten on a phone take two columns', 10, 380, 640, 2],
+  ['five on a phone take two columns', 5, 380, 640, 2],
+  ['ten on a phone take two columns', 10, 380, 700, 2],
 ])('%s', (_claim, count, width, height, columns) => {
   expect(gridColumns(count, width, height, 12).columns).toBe(columns);
 });

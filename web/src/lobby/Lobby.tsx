@@ -65,7 +65,7 @@ export function Lobby({ call, link, person, joining, problem, onJoin }: Props) {
               <button
                 type="button"
                 className="control"
-                aria-pressed={!muted && microphone.track !== undefined}
+                data-action="microphone"
                 data-off={muted || microphone.track === undefined}
                 disabled={microphone.track === undefined}
                 aria-label={muted ? 'Unmute' : 'Mute'}
@@ -76,7 +76,7 @@ export function Lobby({ call, link, person, joining, problem, onJoin }: Props) {
               <button
                 type="button"
                 className="control"
-                aria-pressed={cameraOn}
+                data-action="camera"
                 data-off={!cameraOn}
                 aria-label={cameraOn ? 'Turn camera off' : 'Turn camera on'}
                 onClick={() => setCameraOn(!cameraOn)}

@@ -26,8 +26,8 @@ export function Home({ config, onOpen }: { config: PageConfig; onOpen: (call: st
 
   return (
     <Centered>
-      <h1>Talk, face to face or not</h1>
-      <p className="lead">Name a call and share its link. The link stays the same for every call you hold there.</p>
+      <h1>Start a call</h1>
+      <p className="lead">Name it, and share its link. The link stays the same for every call you hold there.</p>
       <form
         onSubmit={(event) => {
           event.preventDefault();
