@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use crate::cluster::layout::MAX_NODES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A local Kubernetes with calls on it, and the tests that need both.
+#[derive(Debug, Parser)]
+#[command(name = "cargo e2e", bin_name = "cargo e2e", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Everything is built into one cache folder: $CALLS_E2E_CACHE, or calls-operator below $XDG_CACHE_HOME (~/.cache).
+
+Examples:
+  cargo e2e up                      two nodes, the operator, one CallsCluster; prints the page's address
+  cargo e2e kubectl get calls -A    asks that cluster
+  cargo e2e test --only cluster     the tests that need it
+  cargo e2e down                    removes all of it, keeps what was built";
+
+/// What `cargo e2e` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Brings up a Kubernetes with calls on it, or brings it up to date.
+    ///
+    /// Wants root on Debian 12 with Rust, Go and Node. Installs the Debian packages it lacks (their services are not
+    /// started), builds Kubernetes and helm from their Go modules once, starts a control plane and the nodes (each a
+    /// network and mount namespace with its own containerd and kubelet), builds the programs, the page and the images,
+    /// installs the chart, applies examples/calls.yaml and waits until calls are ready.
+    ///
+    /// Run it again after a change: only what changed is built, imported and restarted.
+    Up(UpOptions),
+    /// Installs packages and builds everything `up` and `test` need, Go and Rust side by side; starts nothing.
+    Prepare(PrepareOptions),
+    /// Runs the tests, fast rings first, and tells how many passed.
+    Test(TestOptions),
+    /// Tells what runs, where its logs are, and how to reach it.
+    Status,
+    /// Removes the cluster: processes, namespaces, mounts, links, cgroups, data. Keeps what was built.
+    Down,
+    /// Runs kubectl against the cluster: `cargo e2e kubectl get pods -A`.
+    #[command(disable_help_flag = true)]
+    Kubectl {
+        /// Arguments for kubectl.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Forwards TCP connections from a loopback port to whichever node answers.
+    #[command(hide = true)]
+    Proxy(ProxyOptions),
+}
+
+/// How to bring it up.
+#[derive(Clone, Debug, Args)]
+pub struct UpOptions {
+    /// Nodes of the local cluster; the example's replicas follow it.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    pub nodes: u8,
+
+    /// Use a cluster you already have: a context of your kubeconfig (kind, k3s, a cloud's). No local cluster is made.
+    ///
+    /// Images are loaded with `kind load` where the context is kind's (its name starts with `kind-`), otherwise pushed
+    /// with docker or podman to --registry. This way has not been tried by its authors' tests, which have no such
+    /// engine: what it does is printed, step by step.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Where images are pushed to and pulled from with --context, e.g. registry.example.org/calls.
+    #[arg(long, value_name = "REGISTRY", requires = "context")]
+    pub registry: Option<String>,
+
+    /// Cargo profile of the programs: release is what one ships, ci builds in a fraction of the time and checks overflow.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
+
+    /// Only the local cluster: nothing of calls is built or installed. To look at Kubernetes itself.
+    #[arg(long, conflicts_with = "context")]
+    pub bare: bool,
+}
+
+/// What to prepare.
+#[derive(Clone, Debug, Args)]
+pub struct PrepareOptions {
+    /// Cargo profile of the programs.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
+}
+
+/// Which tests to run.
+#[derive(Clone, Debug, Args)]
+pub struct TestOptions {
+    /// Also the slow ones: chaos, scale, soak.
+    #[arg(long)]
+    pub slow: bool,
+
+    /// Only this ring, or only tests whose name contains this.
+    #[arg(long, value_name = "RING_OR_NAME")]
+    pub only: Option<String>,
+
+    /// List the tests instead of running them.
+    #[arg(long)]
+    pub list: bool,
+
+    /// Nodes of the local cluster.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    pub nodes: u8,
+}
+
+/// From where to where the proxy forwards.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyOptions {
+    /// The address to listen on.
+    #[arg(long)]
+    pub listen: SocketAddr,
+
+    /// The addresses to forward to: the first that answers is used.
+    #[arg(long, required = true)]
+    pub to: Vec<SocketAddr>,
+}
+
+/// A Cargo profile of this workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// What one ships: link-time optimisation.
+    Release,
+    /// What tests use: the same checks as a debug build, nearly as fast as a release, built in a fraction of the time.
+    Ci,
+}
+
+impl Profile {
+    /// The name Cargo knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Ci => "ci",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kubectl_gets_its_flags_untouched() {
+        let cli = Cli::parse_from(["cargo e2e", "kubectl", "get", "pods", "-A", "--help"]);
+        let Command::Kubectl { arguments } = cli.command else { panic!("not kubectl: {cli:?}") };
+        assert_eq!(arguments, ["get", "pods", "-A", "--help"]);
+    }
+}

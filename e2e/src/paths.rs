@@ -1,0 +1,99 @@
+//! Where things lie: the repository, and the one cache folder that holds what is built and what runs.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Folders the nodes see their own version of: the cache must not lie in them (see `cluster::node`).
+pub const HIDDEN_IN_NODES: [&str; 3] = ["/run", "/var/lib", "/var/log"];
+
+/// The folders everything else is found from.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    repository: PathBuf,
+    cache: PathBuf,
+}
+
+impl Paths {
+    /// Finds the folders and makes the cache.
+    ///
+    /// # Errors
+    /// When there is neither `$CALLS_E2E_CACHE`, `$XDG_CACHE_HOME` nor `$HOME`, or the folder cannot be made.
+    pub fn find() -> Result<Self> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let repository = manifest.parent().context("the crate lies in no folder")?.to_path_buf();
+        let cache = cache_folder(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+            .context("none of CALLS_E2E_CACHE, XDG_CACHE_HOME and HOME is set: set one")?;
+        std::fs::create_dir_all(&cache).with_context(|| format!("failed to make the cache {}", cache.display()))?;
+        let cache = cache.canonicalize()?;
+        if let Some(hidden) = HIDDEN_IN_NODES.iter().find(|hidden| cache.starts_with(hidden)) {
+            bail!(
+                "the cache {} lies below {hidden}, which the cluster's nodes do not see: set CALLS_E2E_CACHE to another folder",
+                cache.display()
+            );
+        }
+        Ok(Self { repository, cache })
+    }
+
+    /// The root of this repository.
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    /// Programs built from Go modules, a folder per version.
+    pub fn programs(&self) -> PathBuf {
+        self.cache.join("programs")
+    }
+
+    /// Image archives.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
+    /// Logs of builds.
+    pub fn build_logs(&self) -> PathBuf {
+        self.cache.join("logs")
+    }
+
+    /// What was seen of the cluster when a test failed, a folder per failure.
+    pub fn failures(&self) -> PathBuf {
+        self.cache.join("failures")
+    }
+
+    /// All there is of the running cluster; gone after `down`.
+    pub fn cluster(&self) -> PathBuf {
+        self.cache.join("cluster")
+    }
+
+    /// The kubeconfig of the cluster's administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.cluster().join("admin.conf")
+    }
+}
+
+fn cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    variable("CALLS_E2E_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("calls-operator")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/calls-operator")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(variables: &[(&str, &str)]) -> Option<String> {
+        let found = cache_folder(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
+        found.map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn the_most_particular_variable_names_the_cache() {
+        let home = ("HOME", "/root");
+        let xdg = ("XDG_CACHE_HOME", "/cache");
+        assert_eq!(folder(&[home, xdg, ("CALLS_E2E_CACHE", "/e2e")]).as_deref(), Some("/e2e"));
+        assert_eq!(folder(&[home, xdg]).as_deref(), Some("/cache/calls-operator"));
+        assert_eq!(folder(&[home]).as_deref(), Some("/root/.cache/calls-operator"));
+        assert_eq!(folder(&[]), None);
+    }
+}
