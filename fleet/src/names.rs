@@ -72,6 +72,14 @@ pub mod port_name {
 /// new SFU can stand on the same node at once.
 pub const SLOTS: u16 = 2;
 
+/// How long an SFU that is told to go (SIGTERM) serves the calls it has. Well below the ten minutes that drains of nodes
+/// are patient; a pod's grace period is this and a margin.
+pub const DRAIN_SECONDS: u32 = 60;
+
+/// Exit status of an SFU that found one of its ports taken by another program. Which one, as a sentence, is in its
+/// termination message (`/dev/termination-log`).
+pub const EXIT_PORT_TAKEN: i32 = 98;
+
 /// Host ports of one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotPorts {

@@ -1,0 +1,339 @@
+//! Which address each node's SFU offers to clients: from the spec and the Nodes to the plan in the SFU's configuration.
+//!
+//! Pure. The SFU itself resolves names and asks STUN servers; here only the order and the sources are decided.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use fleet::config::{AddressSource, AdvertisePlan};
+use fleet::names::annotation::NODE_ADDRESS;
+use k8s_openapi::api::core::v1::Node;
+use thiserror::Error;
+
+use crate::api::{AdvertiseSpec, Source};
+
+/// What is known of a node's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    pub name: String,
+    /// Value of the annotation [`NODE_ADDRESS`], unchecked.
+    pub annotation: Option<String>,
+    pub external_ip: Option<IpAddr>,
+    pub internal_ips: Vec<IpAddr>,
+}
+
+impl NodeFacts {
+    pub fn of(node: &Node) -> Self {
+        let addresses = || node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let of_type = |wanted: &'static str| {
+            addresses()
+                .filter(move |address| address.type_ == wanted)
+                .filter_map(|address| address.address.parse().ok())
+        };
+        let external: Vec<IpAddr> = of_type("ExternalIP").collect();
+        Self {
+            name: node.metadata.name.clone().unwrap_or_default(),
+            annotation: node.metadata.annotations.as_ref().and_then(|all| all.get(NODE_ADDRESS).cloned()),
+            // IPv4 first: it is what every client has.
+            external_ip: external.iter().find(|ip| ip.is_ipv4()).or(external.first()).copied(),
+            internal_ips: of_type("InternalIP").collect(),
+        }
+    }
+}
+
+/// The spec's override, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Override {
+    None,
+    /// One address for all SFUs.
+    All(String),
+    /// External address by internal address.
+    Pairs(BTreeMap<IpAddr, String>),
+}
+
+/// What is wrong with the override; the user mends the spec.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OverrideError {
+    #[error("{0:?} in network.advertise.{1} is neither an IP address nor a DNS name")]
+    NotAnAddress(String, &'static str),
+    #[error(
+        "{0:?} in network.advertise.override is not an `external/internal` pair: the part after the slash must be an IP address of a node"
+    )]
+    NotAPair(String),
+    #[error(
+        "network.advertise.override mixes an address for all SFUs with others: write one address, or only `external/internal` pairs"
+    )]
+    Mixed,
+    #[error("network.advertise.override gives the internal address {internal} to both {first} and {second}: keep one")]
+    InternalTwice { internal: IpAddr, first: String, second: String },
+    #[error(
+        "network.advertise.override says {pair} for node {node}, network.advertise.perNode says {per_node}: keep one"
+    )]
+    NodeTwice { node: String, pair: String, per_node: String },
+}
+
+impl OverrideError {
+    /// Whether two parts of the spec contradict each other, rather than one part being unreadable.
+    pub fn is_contradiction(&self) -> bool {
+        matches!(self, Self::Mixed | Self::InternalTwice { .. } | Self::NodeTwice { .. })
+    }
+}
+
+/// A Node's annotation that cannot be used; the node's other sources apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadAnnotation {
+    pub node: String,
+    pub value: String,
+}
+
+/// The plan, and what was wrong with Nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    pub plan: AdvertisePlan,
+    pub bad_annotations: Vec<BadAnnotation>,
+}
+
+/// Reads `override`.
+pub fn parse_override(text: &str) -> Result<Override, OverrideError> {
+    let entries: Vec<&str> = text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+    let mut pairs = BTreeMap::new();
+    for entry in &entries {
+        let Some((external, internal)) = entry.split_once('/') else {
+            if entries.len() > 1 {
+                return Err(OverrideError::Mixed);
+            }
+            return Ok(Override::All(checked(entry, "override")?));
+        };
+        let internal: IpAddr = internal.trim().parse().map_err(|_| OverrideError::NotAPair((*entry).to_owned()))?;
+        let external = checked(external.trim(), "override")?;
+        if let Some(first) = pairs.insert(internal, external.clone())
+            && first != external
+        {
+            return Err(OverrideError::InternalTwice { internal, first, second: external });
+        }
+    }
+    Ok(if pairs.is_empty() { Override::None } else { Override::Pairs(pairs) })
+}
+
+/// The address sources of every node. Nodes that differ in nothing from an unknown node are left out, which keeps the
+/// configuration small in large clusters.
+pub fn plan(spec: &AdvertiseSpec, nodes: &[NodeFacts]) -> Result<Planned, OverrideError> {
+    let common = parse_override(&spec.r#override)?;
+    let mut per_node = BTreeMap::new();
+    for entry in &spec.per_node {
+        per_node.insert(entry.node.as_str(), checked(&entry.address, "perNode")?);
+    }
+
+    let mut planned = Planned::default();
+    planned.plan.other = sources(spec, &NodeFacts::default(), all_nodes(&common));
+    for node in nodes {
+        let address = override_for(node, &common, &per_node)?;
+        let mut node = node.clone();
+        if let Some(value) = node.annotation.take_if(|value| !is_address(value)) {
+            planned.bad_annotations.push(BadAnnotation { node: node.name.clone(), value });
+        }
+        let special = sources(spec, &node, address);
+        if special != planned.plan.other {
+            planned.plan.nodes.insert(node.name, special);
+        }
+    }
+    // A node may be named before it exists.
+    for (node, address) in per_node {
+        if spec.order.contains(&Source::Override) && !planned.plan.nodes.contains_key(node) {
+            let facts = NodeFacts { name: node.to_owned(), ..NodeFacts::default() };
+            planned.plan.nodes.insert(node.to_owned(), sources(spec, &facts, Some(&address)));
+        }
+    }
+    Ok(planned)
+}
+
+fn all_nodes(common: &Override) -> Option<&str> {
+    match common {
+        Override::All(address) => Some(address),
+        Override::None | Override::Pairs(_) => None,
+    }
+}
+
+fn override_for<'a>(
+    node: &NodeFacts,
+    common: &'a Override,
+    per_node: &'a BTreeMap<&str, String>,
+) -> Result<Option<&'a str>, OverrideError> {
+    let own = per_node.get(node.name.as_str());
+    let pair = match common {
+        Override::Pairs(pairs) => node.internal_ips.iter().find_map(|ip| pairs.get(ip)),
+        Override::None | Override::All(_) => None,
+    };
+    match (own, pair) {
+        (Some(own), Some(pair)) if own != pair => {
+            Err(OverrideError::NodeTwice { node: node.name.clone(), pair: pair.clone(), per_node: own.clone() })
+        }
+        (own, pair) => Ok(own.or(pair).map(String::as_str).or(all_nodes(common))),
+    }
+}
+
+fn sources(spec: &AdvertiseSpec, node: &NodeFacts, address: Option<&str>) -> Vec<AddressSource> {
+    let source = |source: &Source| match source {
+        Source::Override => address.map(|address| AddressSource::Override { address: address.to_owned() }),
+        Source::NodeAnnotation => {
+            node.annotation.as_ref().map(|address| AddressSource::NodeAnnotation { address: address.clone() })
+        }
+        Source::NodeExternalIp => node.external_ip.map(|address| AddressSource::NodeExternalIP { address }),
+        Source::Stun => (!spec.stun.servers.is_empty()).then_some(AddressSource::Stun),
+        // The pod knows it as NODE_IP, and that is the one of several the kubelet uses.
+        Source::NodeInternalIp => Some(AddressSource::NodeInternalIP { address: None }),
+    };
+    spec.order.iter().filter_map(source).collect()
+}
+
+fn checked(text: &str, field: &'static str) -> Result<String, OverrideError> {
+    if is_address(text) { Ok(text.to_owned()) } else { Err(OverrideError::NotAnAddress(text.to_owned(), field)) }
+}
+
+/// Whether `text` is an IP address clients can be sent to, or a DNS name (RFC 1123).
+fn is_address(text: &str) -> bool {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return !ip.is_unspecified() && !ip.is_multicast();
+    }
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // The last label of a name is never a number, so that a mistyped IP address is not taken for a name.
+    let last_is_number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    text.len() <= 253 && !last_is_number && text.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::{NodeOverride, StunSpec};
+
+    fn node(name: &str, internal: &str) -> NodeFacts {
+        NodeFacts { name: name.into(), internal_ips: vec![internal.parse().unwrap()], ..NodeFacts::default() }
+    }
+
+    fn overriding(text: &str) -> AdvertiseSpec {
+        AdvertiseSpec { r#override: text.into(), ..AdvertiseSpec::default() }
+    }
+
+    const INTERNAL: AddressSource = AddressSource::NodeInternalIP { address: None };
+
+    fn fixed(address: &str) -> AddressSource {
+        AddressSource::Override { address: address.into() }
+    }
+
+    #[test]
+    fn nothing_said_means_the_nodes_internal_address() {
+        let planned = plan(&AdvertiseSpec::default(), &[node("a", "10.0.0.1")]).unwrap();
+        assert_eq!(planned.plan.other, [INTERNAL]);
+        assert!(planned.plan.nodes.is_empty());
+    }
+
+    #[test]
+    fn every_source_appears_in_the_order_of_the_spec() {
+        let spec = AdvertiseSpec {
+            order: vec![
+                Source::Stun,
+                Source::NodeInternalIp,
+                Source::NodeExternalIp,
+                Source::NodeAnnotation,
+                Source::Override,
+            ],
+            r#override: "203.0.113.1".into(),
+            stun: StunSpec { servers: vec!["stun.example.com:3478".into()] },
+            ..AdvertiseSpec::default()
+        };
+        let facts = NodeFacts {
+            annotation: Some("calls.example.com".into()),
+            external_ip: Some("198.51.100.4".parse().unwrap()),
+            ..node("a", "10.0.0.1")
+        };
+        let planned = plan(&spec, &[facts]).unwrap();
+        assert_eq!(
+            planned.plan.sources_for("a"),
+            [
+                AddressSource::Stun,
+                INTERNAL,
+                AddressSource::NodeExternalIP { address: "198.51.100.4".parse().unwrap() },
+                AddressSource::NodeAnnotation { address: "calls.example.com".into() },
+                fixed("203.0.113.1"),
+            ]
+        );
+        assert_eq!(planned.plan.sources_for("unknown"), [AddressSource::Stun, INTERNAL, fixed("203.0.113.1")]);
+    }
+
+    #[test]
+    fn pairs_reach_only_the_node_with_that_internal_address() {
+        let spec = overriding("203.0.113.7/10.0.0.7, b.example.com/10.0.0.8");
+        let nodes = [node("a", "10.0.0.7"), node("b", "10.0.0.8"), node("c", "10.0.0.9")];
+        let planned = plan(&spec, &nodes).unwrap();
+        assert_eq!(planned.plan.sources_for("a"), [fixed("203.0.113.7"), INTERNAL]);
+        assert_eq!(planned.plan.sources_for("b"), [fixed("b.example.com"), INTERNAL]);
+        assert_eq!(planned.plan.sources_for("c"), [INTERNAL]);
+    }
+
+    #[test]
+    fn a_nodes_own_address_wins_over_the_common_one_and_may_come_before_the_node() {
+        let spec = AdvertiseSpec {
+            per_node: vec![NodeOverride { node: "later".into(), address: "203.0.113.9".into() }],
+            ..overriding("203.0.113.1")
+        };
+        let planned = plan(&spec, &[node("a", "10.0.0.1")]).unwrap();
+        assert_eq!(planned.plan.sources_for("later"), [fixed("203.0.113.9"), INTERNAL]);
+        assert_eq!(planned.plan.sources_for("a"), [fixed("203.0.113.1"), INTERNAL]);
+    }
+
+    #[test]
+    fn contradictions_name_both_sides() {
+        let twice = parse_override("203.0.113.1/10.0.0.1,203.0.113.2/10.0.0.1").unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "network.advertise.override gives the internal address 10.0.0.1 to both 203.0.113.1 and 203.0.113.2: keep one"
+        );
+        assert_eq!(parse_override("203.0.113.1,203.0.113.2/10.0.0.1"), Err(OverrideError::Mixed));
+        let spec = AdvertiseSpec {
+            per_node: vec![NodeOverride { node: "a".into(), address: "203.0.113.9".into() }],
+            ..overriding("203.0.113.1/10.0.0.1")
+        };
+        let error = plan(&spec, &[node("a", "10.0.0.1")]).unwrap_err();
+        assert!(error.is_contradiction(), "{error}");
+    }
+
+    #[test]
+    fn unreadable_addresses_are_refused() {
+        for text in ["203.0.113", "203.0.113.999", "a b", "0.0.0.0", "http://x", "224.0.0.1", "-a.example"] {
+            assert!(
+                matches!(parse_override(text), Err(OverrideError::NotAnAddress(..) | OverrideError::NotAPair(_))),
+                "{text}"
+            );
+        }
+        assert!(matches!(parse_override("203.0.113.1/node-a"), Err(OverrideError::NotAPair(_))));
+    }
+
+    #[test]
+    fn a_bad_annotation_is_reported_and_skipped() {
+        let facts = NodeFacts { annotation: Some("not an address".into()), ..node("a", "10.0.0.1") };
+        let planned = plan(&AdvertiseSpec::default(), &[facts]).unwrap();
+        assert_eq!(planned.bad_annotations, [BadAnnotation { node: "a".into(), value: "not an address".into() }]);
+        assert_eq!(planned.plan.sources_for("a"), [INTERNAL]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_override_text_is_read_or_refused(text in "\\PC{0,64}") {
+            let _ = parse_override(&text);
+        }
+
+        #[test]
+        fn an_address_made_of_octets_is_accepted(a in 1u8..224, b: u8, c: u8, d: u8) {
+            let text = format!("{a}.{b}.{c}.{d}");
+            prop_assert_eq!(parse_override(&text), Ok(Override::All(text)));
+        }
+    }
+}

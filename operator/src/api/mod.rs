@@ -1,0 +1,17 @@
+//! The custom resource, version `v1alpha1`: what a platform engineer writes and reads.
+//!
+//! The types here are the source of `crds/callsclusters.yaml` (`calls-operator crd` prints it, a test compares).
+
+pub mod schema;
+mod spec;
+mod status;
+
+pub use spec::{
+    AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, LogLevel, MediaPorts, Monitors, NetworkMode,
+    NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate, ResourceAmounts, Resources,
+    SfuSpec, Source, StunSpec, TcpSpec,
+};
+pub use status::{CallsClusterStatus, MAX_LISTED_SFUS, SfuEntry};
+
+/// API group of the custom resource.
+pub const GROUP: &str = "callscluster.io";

@@ -1,0 +1,63 @@
+//! What the operator reports. Bounded: one entry per SFU up to [`MAX_LISTED_SFUS`], never one per call.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// SFUs listed in the status; of a larger fleet the rest is seen in its pods.
+pub const MAX_LISTED_SFUS: usize = 200;
+
+/// What the operator saw last. Conditions are for machines and people; the rest is for people.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CallsClusterStatus {
+    /// The `metadata.generation` this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// SFU pods that exist, those being replaced included.
+    pub replicas: i32,
+    /// SFU pods that take calls.
+    pub ready_replicas: i32,
+    /// Label selector of the SFU pods, for the scale subresource.
+    pub selector: String,
+    /// Ready SFUs of wanted SFUs, as `2/2`.
+    pub ready: String,
+    /// Busy share of the busiest media worker of the fleet, in steps of 5 %.
+    pub load: String,
+    /// Running calls.
+    pub calls: u32,
+    /// People in calls.
+    pub participants: u32,
+    /// First address offered to clients, as `address:port`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Version of the SFUs; several while pods are being replaced.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// The SFUs by pod name, at most 200.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
+    pub sfus: Vec<SfuEntry>,
+    /// Ready, Progressing, Degraded, PortsAllocated and AddressResolved.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One SFU.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SfuEntry {
+    /// Pod name.
+    pub pod: String,
+    /// Node name, empty while the pod waits for one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
+    /// Port slot, 0 or 1.
+    pub slot: u16,
+    /// Address offered to clients first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Host port of media.
+    pub port: u16,
+    /// Active, Starting, Draining, Unreachable, or the reason the pod does not run.
+    pub state: String,
+}

@@ -1,0 +1,156 @@
+//! Which Events tell the user what changed. Pure; `mod.rs` publishes them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType};
+
+use crate::api::CallsClusterStatus;
+use crate::cluster::apply::{Change, Verb};
+use crate::cluster::problem::ConditionType;
+
+/// Longest note the API takes, in bytes.
+const MAX_NOTE: usize = 1024;
+/// Longest action the API takes, in bytes.
+const MAX_ACTION: usize = 128;
+
+/// Events for what was written. Deployments and keys get their own; the rest is told as one.
+pub fn of_changes(changes: &[Change]) -> Vec<Event> {
+    let (telling, other): (Vec<&Change>, Vec<&Change>) =
+        changes.iter().partition(|change| change.kind == "Deployment" || change.name.ends_with("-keys"));
+    let mut events: Vec<Event> = telling
+        .into_iter()
+        .map(|change| {
+            let what = format!("{} {}", change.kind, change.name);
+            let note = match (change.verb, change.detail.as_str()) {
+                (verb, "") => format!("{} {what}", verb.word()),
+                (verb, detail) => format!("{} {what} {detail}", verb.word()),
+            };
+            event(EventType::Normal, &format!("{}{}", change.kind, change.verb.word()), &note, &note)
+        })
+        .collect();
+    if !other.is_empty() {
+        let list = |verb: Verb| {
+            let names: Vec<String> = other
+                .iter()
+                .filter(|change| change.verb == verb)
+                .map(|change| format!("{} {}", change.kind, change.name))
+                .collect();
+            (!names.is_empty()).then(|| format!("{} {}", verb.word(), names.join(", ")))
+        };
+        let parts: Vec<String> = [Verb::Created, Verb::Updated, Verb::Deleted].into_iter().filter_map(list).collect();
+        let note = parts.join("; ");
+        events.push(event(EventType::Normal, "ObjectsWritten", &note, &note));
+    }
+    events
+}
+
+/// Events for conditions that changed for better or worse.
+pub fn of_conditions(before: Option<&CallsClusterStatus>, after: &CallsClusterStatus) -> Vec<Event> {
+    let old = |type_: &str| before.and_then(|before| before.conditions.iter().find(|one| one.type_ == type_));
+    after.conditions.iter().filter_map(|new| of_condition(old(&new.type_), new)).collect()
+}
+
+fn of_condition(old: Option<&Condition>, new: &Condition) -> Option<Event> {
+    let is = |condition: ConditionType| new.type_ == condition.name();
+    let changed = old.is_none_or(|old| old.status != new.status || old.reason != new.reason);
+    if !changed {
+        return None;
+    }
+    if is(ConditionType::Degraded) {
+        // The reason of every problem appears here once; other conditions repeat it.
+        return match (new.status.as_str(), old) {
+            ("True", _) => Some(event(EventType::Warning, &new.reason, "Reconcile", &new.message)),
+            ("False", Some(old)) if old.status == "True" => {
+                let note = format!("{} is over.", old.reason);
+                Some(event(EventType::Normal, "Recovered", &note, &note))
+            }
+            _ => None,
+        };
+    }
+    if is(ConditionType::Ready) && new.status == "True" && old.is_none_or(|old| old.status != "True") {
+        return Some(event(EventType::Normal, "Ready", "Reconcile", &new.message));
+    }
+    if is(ConditionType::Progressing) && matches!(new.reason.as_str(), "Surging" | "Draining" | "WaitingForSlot") {
+        return Some(event(EventType::Normal, &new.reason, "Reconcile", &new.message));
+    }
+    None
+}
+
+/// `action` tells Events of one reason apart: those that agree in both are counted as one.
+fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(cut(note, MAX_NOTE)),
+        action: cut(action, MAX_ACTION),
+        secondary: None,
+    }
+}
+
+fn cut(text: &str, max: usize) -> String {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn status(type_: &str, value: &str, reason: &str) -> CallsClusterStatus {
+        CallsClusterStatus {
+            conditions: vec![Condition {
+                type_: type_.into(),
+                status: value.into(),
+                reason: reason.into(),
+                message: "what to do".into(),
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+                observed_generation: None,
+            }],
+            ..CallsClusterStatus::default()
+        }
+    }
+
+    fn reasons(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.reason.as_str()).collect()
+    }
+
+    #[test]
+    fn a_problem_is_told_once_and_its_end_as_well() {
+        let well = status("Degraded", "False", "AllWell");
+        let taken = status("Degraded", "True", "PortTaken");
+        assert_eq!(reasons(&of_conditions(Some(&well), &taken)), ["PortTaken"]);
+        assert!(of_conditions(Some(&taken), &taken).is_empty());
+        assert_eq!(reasons(&of_conditions(Some(&taken), &well)), ["Recovered"]);
+        assert!(of_conditions(None, &well).is_empty());
+    }
+
+    #[test]
+    fn becoming_ready_is_told() {
+        let ready = status("Ready", "True", "AllReady");
+        assert_eq!(reasons(&of_conditions(None, &ready)), ["Ready"]);
+        assert!(of_conditions(Some(&ready), &ready).is_empty());
+    }
+
+    #[test]
+    fn small_objects_are_told_together() {
+        let change =
+            |verb, kind: &str, name: &str| Change { verb, kind: kind.into(), name: name.into(), detail: String::new() };
+        let events = of_changes(&[
+            change(Verb::Created, "Service", "blue"),
+            change(Verb::Created, "Deployment", "blue-director"),
+            change(Verb::Deleted, "ConfigMap", "blue-old"),
+        ]);
+        assert_eq!(reasons(&events), ["DeploymentCreated", "ObjectsWritten"]);
+        assert_eq!(events[1].note.as_deref(), Some("Created Service blue; Deleted ConfigMap blue-old"));
+    }
+
+    #[test]
+    fn long_notes_are_cut_between_characters() {
+        assert_eq!(cut("aü", 2), "a");
+    }
+}

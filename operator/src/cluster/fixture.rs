@@ -1,0 +1,163 @@
+//! Values for tests: a `CallsCluster` named `blue` in namespace `red`, so that a swapped name or label shows.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::build::{Applied, Objects, Prepared, build};
+use super::dereference::{Dereferenced, KeysFound};
+use super::issue::Issued;
+use super::validate::{Images, ValidatedCluster, ValidationError, validate};
+use crate::api::CallsCluster;
+use crate::certificates::{Authority, Credential, FleetCertificates, Leaf, Stored};
+use crate::name::Role;
+
+pub fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+pub fn images() -> Images {
+    Images { sfu: "registry.example/sfu:1".into(), director: "registry.example/director:1".into() }
+}
+
+/// `blue` with this spec.
+pub fn cluster(spec: &Value) -> CallsCluster {
+    serde_json::from_value(json!({
+        "apiVersion": "callscluster.io/v1alpha1",
+        "kind": "CallsCluster",
+        "metadata": {"name": "blue", "namespace": "red", "uid": "7e57", "generation": 3},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// Nothing but the operator's own API keys.
+pub fn found() -> Dereferenced {
+    Dereferenced {
+        keys: KeysFound::Own(keys("blue-keys")),
+        certificates: Stored::default(),
+        nodes: Vec::new(),
+        deployments: Vec::new(),
+        director: None,
+        sfu_pods: Vec::new(),
+        director_pods: Vec::new(),
+        reports: BTreeMap::new(),
+        monitors_installed: false,
+    }
+}
+
+pub fn keys(name: &str) -> Secret {
+    let mut secret = Secret::default();
+    secret.metadata.name = Some(name.into());
+    secret.data = Some([("APIblue".into(), ByteString(b"0123456789abcdef0123456789abcdef".to_vec()))].into());
+    secret
+}
+
+/// Words where certificates would be, so that what is built from them can be compared.
+pub fn issued() -> Issued {
+    let credential = |who: &str| Credential { cert: format!("certificate of {who}\n"), key: format!("key of {who}\n") };
+    let authority = Authority { current: credential("the authority"), previous: None };
+    let leaf = |role: Role| (role, Leaf { credential: credential(role.word()), bundle: authority.bundle() });
+    let leaves = Role::ALL.into_iter().map(leaf).collect();
+    Issued { certificates: FleetCertificates { authority, leaves }, first_key: None }
+}
+
+pub fn try_validated(spec: &Value, found: &Dereferenced) -> Result<ValidatedCluster, ValidationError> {
+    validate(&cluster(spec), found, issued(), &images())
+}
+
+pub fn validated(spec: &Value, found: &Dereferenced) -> ValidatedCluster {
+    try_validated(spec, found).unwrap()
+}
+
+pub fn built(spec: &Value, found: &Dereferenced) -> Objects<Prepared> {
+    build(&validated(spec, found)).unwrap()
+}
+
+/// The objects as an API server returns them once `director_ready` directors are.
+pub fn applied(objects: Objects<Prepared>, director_ready: i32) -> Objects<Applied> {
+    let mut director = objects.director;
+    director.status.get_or_insert_default().ready_replicas = Some(director_ready);
+    Objects {
+        service_accounts: objects.service_accounts,
+        roles: objects.roles,
+        role_bindings: objects.role_bindings,
+        first_key: objects.first_key,
+        keys_name: objects.keys_name,
+        secrets: objects.secrets,
+        config: objects.config,
+        services: objects.services,
+        network_policies: objects.network_policies,
+        disruption_budgets: objects.disruption_budgets,
+        sfu: objects.sfu,
+        retired: objects.retired,
+        director,
+        monitor: objects.monitor,
+        config_hash: objects.config_hash,
+        plan: objects.plan,
+        stage: PhantomData,
+    }
+}
+
+/// A ready SFU pod of `revision` in slot 0.
+pub fn sfu_pod(name: &str, revision: &str) -> Arc<Pod> {
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "red", "labels": {
+            "app.kubernetes.io/instance": "blue",
+            "app.kubernetes.io/component": "sfu",
+            "app.kubernetes.io/managed-by": "calls-operator",
+            "callscluster.io/revision": revision,
+            "callscluster.io/slot": "0",
+        }},
+        "spec": {"nodeName": "node-a", "containers": [{"name": "sfu", "ports": [
+            {"name": "media", "containerPort": 8443, "hostPort": 8443, "protocol": "UDP"},
+            {"name": "control", "containerPort": 9443, "hostPort": 9443},
+        ]}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+/// All objects as YAML documents, in the order they are applied.
+pub fn yaml(objects: &Objects<Prepared>) -> String {
+    // No rest pattern: an object that is not in the snapshots does not compile.
+    let Objects {
+        service_accounts,
+        roles,
+        role_bindings,
+        first_key,
+        keys_name: _,
+        secrets,
+        config,
+        services,
+        network_policies,
+        disruption_budgets,
+        sfu,
+        retired: _,
+        director,
+        monitor,
+        config_hash: _,
+        plan: _,
+        stage: _,
+    } = objects;
+    let mut documents = Vec::new();
+    let mut add = |object: Value| documents.push(serde_saphyr::to_string(&object).unwrap());
+    service_accounts.iter().for_each(|one| add(json!(one)));
+    roles.iter().for_each(|one| add(json!(one)));
+    role_bindings.iter().for_each(|one| add(json!(one)));
+    first_key.iter().for_each(|one| add(json!(one)));
+    secrets.iter().for_each(|one| add(json!(one)));
+    add(json!(config));
+    services.iter().for_each(|one| add(json!(one)));
+    network_policies.iter().for_each(|one| add(json!(one)));
+    disruption_budgets.iter().for_each(|one| add(json!(one)));
+    monitor.iter().for_each(|one| add(json!(one)));
+    add(json!(director));
+    sfu.iter().for_each(|one| add(json!(one)));
+    documents.join("---\n")
+}

@@ -1,0 +1,270 @@
+//! The controller of `CallsCluster`: five steps in five files, and this driver.
+//!
+//! ```text
+//! dereference → (issue) → validate → build → apply → status
+//!   reads        makes     pure       pure    writes   pure, written here
+//! ```
+//!
+//! A reconcile looks at the present state alone and may end at any step: the next one starts anew, and what was written
+//! before is no harm. An object that cannot be carried out gets its conditions and never holds up another.
+
+pub mod apply;
+pub mod build;
+pub mod dereference;
+pub mod event;
+pub mod issue;
+pub mod problem;
+pub mod revision;
+pub mod status;
+pub mod validate;
+
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, Recorder};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use thiserror::Error;
+use tracing::{Instrument as _, error, info_span, warn};
+
+use crate::api::{CallsCluster, CallsClusterStatus};
+use crate::discovery::Monitoring;
+use crate::metrics::{Metrics, Outcome};
+use crate::name::{ClusterName, MANAGER};
+use crate::watch::{Guarded, Stores};
+use apply::{ApplyError, Memory};
+use dereference::{DereferenceError, dereference};
+use issue::{IssueError, issue};
+use problem::{ConditionType, Problem};
+use validate::{Images, ValidationError, sentence, validate};
+
+/// How often a `CallsCluster` is looked at without cause: SFUs are asked how they are.
+pub const RESYNC: Duration = Duration::from_secs(10);
+/// How soon one whose predecessors or new pods are on their way is looked at again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What a reconcile may use.
+pub struct Context {
+    pub client: Client,
+    pub stores: Stores,
+    pub images: Images,
+    pub memory: Memory,
+    pub recorder: Recorder,
+    pub metrics: Metrics,
+    pub monitoring: Monitoring,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Context").field("images", &self.images).finish_non_exhaustive()
+    }
+}
+
+/// Why a reconcile ended early. All of these may pass by themselves; what a user must mend becomes a condition instead.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    #[error("failed to read what the CallsCluster names")]
+    Dereference(#[from] DereferenceError),
+    #[error("failed to issue certificates or keys")]
+    Issue(#[from] IssueError),
+    #[error("failed to build the objects")]
+    Build(#[from] build::BuildError),
+    #[error("failed to apply the objects")]
+    Apply(#[from] ApplyError),
+    #[error("failed to write the status")]
+    Status(#[source] kube::Error),
+}
+
+/// Brings one `CallsCluster` closer to its spec.
+pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let namespace = object.meta().namespace.clone().unwrap_or_default();
+    let name = object.meta().name.clone().unwrap_or_default();
+    let span = info_span!("reconcile", %namespace, %name, generation = object.meta().generation);
+    let began = Instant::now();
+    let result = async {
+        if object.meta().deletion_timestamp.is_some() {
+            // Everything goes with its owner.
+            context.memory.forget_cluster(&namespace, &name);
+            return Ok(Outcome::Gone);
+        }
+        match &object.0 {
+            // Boxed, because it is large and most of the time only waits.
+            Ok(cluster) => Box::pin(reconcile_readable(cluster, &context)).await,
+            Err(invalid) => report_unreadable(invalid, &context).await,
+        }
+    }
+    .instrument(span)
+    .await;
+    context.metrics.reconciled(result.as_ref().map_or(Outcome::Failed, |outcome| *outcome), began.elapsed());
+    result.map(|outcome| match outcome {
+        Outcome::Gone => Action::await_change(),
+        _ => Action::requeue(RESYNC),
+    })
+}
+
+/// When to try again after a failure.
+#[expect(clippy::needless_pass_by_value, reason = "the controller calls it with these types")]
+pub fn error_policy(object: Arc<Guarded>, error: &ReconcileError, _context: Arc<Context>) -> Action {
+    let meta = object.meta();
+    warn!(
+        namespace = meta.namespace.as_deref().unwrap_or_default(),
+        name = meta.name.as_deref().unwrap_or_default(),
+        error = error as &dyn std::error::Error,
+        "reconcile failed, trying again"
+    );
+    Action::requeue(RETRY)
+}
+
+async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result<Outcome, ReconcileError> {
+    let name = match ClusterName::new(&cluster.name_any()) {
+        Ok(name) => name,
+        Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), context).await,
+    };
+    let monitors_installed = context.monitoring.is_installed();
+    let found = dereference(cluster, &name, &context.stores, &context.client, monitors_installed).await?;
+    context.metrics.asked(&found.reports);
+    let issued = issue(&found, Timestamp::now())?;
+    let validated = match validate(cluster, &found, issued, &context.images) {
+        Ok(validated) => validated,
+        Err(error) => return refuse(cluster, &error.problem(), context).await,
+    };
+    let objects = build::build(&validated)?;
+    let applied = Box::pin(apply::apply(
+        objects,
+        &validated,
+        &context.stores,
+        &context.client,
+        &context.memory,
+        &found.sfu_pods,
+        monitors_installed,
+    ))
+    .await;
+    let (applied, changes) = match applied {
+        Ok(applied) => applied,
+        Err(error) => match error.reason() {
+            Some(reason) => {
+                let problem = Problem {
+                    condition: ConditionType::Ready,
+                    reason: reason.to_owned(),
+                    message: sentence(&error.to_string()),
+                };
+                return refuse(cluster, &problem, context).await;
+            }
+            None => return Err(error.into()),
+        },
+    };
+    context.metrics.wrote(&changes);
+    let new = status::status(
+        &applied,
+        &validated,
+        &found,
+        cluster.status.as_ref(),
+        cluster.metadata.generation,
+        Timestamp::now(),
+    );
+    let mut events = event::of_changes(&changes);
+    events.extend(event::of_conditions(cluster.status.as_ref(), &new));
+    publish(cluster, events, context).await;
+    write_status(cluster, &new, context).await?;
+    let is_ready = new.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+    Ok(if is_ready { Outcome::Ready } else { Outcome::NotReady })
+}
+
+/// Says in the status why the spec is not carried out.
+async fn refuse(cluster: &CallsCluster, problem: &Problem, context: &Context) -> Result<Outcome, ReconcileError> {
+    let before = cluster.status.as_ref();
+    let new = status::refused(problem, before, cluster.metadata.generation, Timestamp::now());
+    publish(cluster, event::of_conditions(before, &new), context).await;
+    write_status(cluster, &new, context).await?;
+    Ok(Outcome::Refused)
+}
+
+/// Writes the status if it differs from the one we were called with.
+async fn write_status(
+    cluster: &CallsCluster,
+    new: &CallsClusterStatus,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    if cluster.status.as_ref() == Some(new) {
+        return Ok(());
+    }
+    let api: Api<CallsCluster> =
+        Api::namespaced(context.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": CallsCluster::api_version(&()),
+        "kind": CallsCluster::kind(&()),
+        "metadata": {"name": cluster.name_any(), "uid": cluster.metadata.uid},
+        "status": new,
+    });
+    match api.patch_status(&cluster.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+        Ok(_) => {
+            context.metrics.wrote_status();
+            Ok(())
+        }
+        // It was deleted meanwhile.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(ReconcileError::Status(error)),
+    }
+}
+
+/// An object our types cannot read, as one stored under an older schema: it gets an Event and, if the API server lets
+/// us, a condition.
+async fn report_unreadable(
+    invalid: &kube::core::error_boundary::InvalidObject,
+    context: &Context,
+) -> Result<Outcome, ReconcileError> {
+    let problem = Problem {
+        condition: ConditionType::Ready,
+        reason: "SpecUnreadable".to_owned(),
+        message: format!("This CallsCluster cannot be read: {} Correct its spec.", sentence(&invalid.error)),
+    };
+    let meta = &invalid.metadata;
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let resource = kube::core::ApiResource::erase::<CallsCluster>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let live = api.get_opt(name).await.map_err(ReconcileError::Status)?;
+    let before: Option<CallsClusterStatus> = live
+        .as_ref()
+        .and_then(|live| live.data.get("status"))
+        .and_then(|status| serde_json::from_value(status.clone()).ok());
+    let new = status::refused(&problem, before.as_ref(), meta.generation, Timestamp::now());
+    if before.as_ref() != Some(&new) {
+        let mut reference = k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some(CallsCluster::api_version(&()).into_owned()),
+            kind: Some(CallsCluster::kind(&()).into_owned()),
+            ..Default::default()
+        };
+        reference.name.clone_from(&meta.name);
+        reference.namespace.clone_from(&meta.namespace);
+        reference.uid.clone_from(&meta.uid);
+        for event in event::of_conditions(before.as_ref(), &new) {
+            if let Err(error) = context.recorder.publish(&event, &reference).await {
+                warn!(error = &error as &dyn std::error::Error, "an Event was not published");
+            }
+        }
+        let patch = json!({"status": new});
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(ReconcileError::Status)?;
+    }
+    Ok(Outcome::Refused)
+}
+
+/// Events are a courtesy: losing one is logged and nothing more.
+async fn publish(cluster: &CallsCluster, events: Vec<Event>, context: &Context) {
+    let reference = cluster.object_ref(&());
+    for event in events {
+        if let Err(error) = context.recorder.publish(&event, &reference).await {
+            error!(reason = %event.reason, error = &error as &dyn std::error::Error, "an Event was not published");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Which SFU Deployments should exist, and with how many replicas.
+//!
+//! A *revision* is one version of the SFU's pod template, a *slot* one of two sets of host ports. A changed template gets
+//! the free slot, surges to full beside its predecessor, and once it is ready the predecessor is scaled to nothing and
+//! removed; its pods drain on SIGTERM. So a new SFU never waits for the port of the one it replaces, and calls keep
+//! running until there is somewhere to go.
+//!
+//! Pure. Guarantees, whatever Deployments are found: at most one revision per slot is given replicas, nothing is placed
+//! in a slot before the last pod of another revision has left it, and without a change in the input the plan repeats
+//! itself.
+
+use std::collections::BTreeSet;
+
+use crate::port::Slot;
+
+/// What exists of one revision in one slot: its Deployment, its pods, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveRevision {
+    pub revision: String,
+    pub slot: Slot,
+    /// `spec.replicas` of the Deployment; `None` if only pods are left of it.
+    pub wanted: Option<u32>,
+    /// Ready pods that are not going away.
+    pub ready: u32,
+    /// All pods, those that are terminating included: they hold their host ports to the end.
+    pub pods: u32,
+    /// Host ports its pods hold.
+    pub host_ports: BTreeSet<u16>,
+}
+
+impl LiveRevision {
+    /// Whether it has or will have pods.
+    fn is_alive(&self) -> bool {
+        self.pods > 0 || self.wanted.is_some_and(|wanted| wanted > 0)
+    }
+}
+
+/// The revision that should serve.
+#[derive(Clone, Debug)]
+pub struct Desired<'a> {
+    pub revision: &'a str,
+    pub replicas: u32,
+    /// Host ports it would take in each slot.
+    pub host_ports: [BTreeSet<u16>; 2],
+}
+
+/// How far the fleet is from what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Only the wanted revision is there, with all its replicas ready.
+    Settled,
+    /// The wanted revision is the only one, and not all of its replicas are ready.
+    Starting,
+    /// The wanted revision starts beside its predecessor.
+    Surging,
+    /// The predecessor's pods finish their calls.
+    Draining,
+    /// No slot is free yet for the wanted revision.
+    WaitingForSlot,
+}
+
+/// A Deployment that is not the wanted one, and how many replicas it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    pub revision: String,
+    pub slot: Slot,
+    pub replicas: u32,
+}
+
+/// What should exist. A Deployment that is in none of these is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The slot of the wanted revision; `None` while none is free.
+    pub slot: Option<Slot>,
+    /// Deployments of other revisions that stay for now.
+    pub retired: Vec<Retired>,
+    pub progress: Progress,
+}
+
+/// Plans the way from what is live to `desired`.
+pub fn plan_revisions(live: &[LiveRevision], desired: &Desired<'_>) -> Plan {
+    // By hand or by a race there may be two Deployments of the wanted revision: the one that serves more stays.
+    let current = live
+        .iter()
+        .filter(|one| one.revision == desired.revision && one.wanted.is_some())
+        .max_by_key(|one| (one.ready, one.pods, std::cmp::Reverse(one.slot)));
+    let others: Vec<&LiveRevision> =
+        live.iter().filter(|one| current.is_none_or(|current| !std::ptr::eq(*one, current))).collect();
+
+    match current {
+        Some(current) => keep(current, &others, desired),
+        None => place(&others, desired),
+    }
+}
+
+/// The wanted revision has its slot; what of the others?
+fn keep(current: &LiveRevision, others: &[&LiveRevision], desired: &Desired<'_>) -> Plan {
+    let is_ready = current.ready >= desired.replicas;
+    let survivor = if is_ready { None } else { serving(others) };
+    let retired = others.iter().filter_map(|other| {
+        let may_serve = survivor.is_some_and(|survivor| std::ptr::eq(survivor, *other)) && other.slot != current.slot;
+        retire(other, if may_serve { desired.replicas } else { 0 })
+    });
+    let progress = match (is_ready, others.iter().any(|other| other.is_alive())) {
+        (true, false) => Progress::Settled,
+        (true, true) => Progress::Draining,
+        (false, false) => Progress::Starting,
+        (false, true) => Progress::Surging,
+    };
+    Plan { slot: Some(current.slot), retired: retired.collect(), progress }
+}
+
+/// The wanted revision needs a slot.
+fn place(others: &[&LiveRevision], desired: &Desired<'_>) -> Plan {
+    let is_free = |slot: &Slot| {
+        let ports = &desired.host_ports[usize::from(slot.number())];
+        others
+            .iter()
+            .filter(|other| other.is_alive())
+            .all(|other| other.slot != *slot && other.host_ports.is_disjoint(ports))
+    };
+    let slot = Slot::ALL.into_iter().find(is_free);
+    let survivor = serving(others);
+    // The survivor serves on, unless no slot can become free beside it, as when a moved port range overlaps the old one.
+    let can_stay = |survivor: &LiveRevision| {
+        Slot::ALL.into_iter().any(|slot| {
+            slot != survivor.slot && survivor.host_ports.is_disjoint(&desired.host_ports[usize::from(slot.number())])
+        })
+    };
+    let retired = others.iter().filter_map(|other| {
+        let serves_on = survivor.is_some_and(|survivor| std::ptr::eq(survivor, *other) && can_stay(survivor));
+        retire(other, if serves_on { desired.replicas } else { 0 })
+    });
+    let progress = match slot {
+        Some(_) if others.iter().any(|other| other.is_alive()) => Progress::Surging,
+        Some(_) => Progress::Starting,
+        None => Progress::WaitingForSlot,
+    };
+    Plan { slot, retired: retired.collect(), progress }
+}
+
+/// The one of several predecessors that goes on serving.
+fn serving<'a>(others: &[&'a LiveRevision]) -> Option<&'a LiveRevision> {
+    others
+        .iter()
+        .copied()
+        .filter(|other| other.wanted.is_some_and(|wanted| wanted > 0))
+        .max_by_key(|other| (other.ready, other.pods, std::cmp::Reverse(other.slot)))
+}
+
+/// What stays of a predecessor: never more replicas than it has, nothing once it is empty.
+fn retire(other: &LiveRevision, at_most: u32) -> Option<Retired> {
+    let replicas = other.wanted?.min(at_most);
+    let is_empty = replicas == 0 && other.pods == 0 && other.wanted == Some(0);
+    (!is_empty).then(|| Retired { revision: other.revision.clone(), slot: other.slot, replicas })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn slot(number: u16) -> Slot {
+        Slot::ALL[usize::from(number)]
+    }
+
+    fn ports(from: u16) -> [BTreeSet<u16>; 2] {
+        [BTreeSet::from([from]), BTreeSet::from([from + 1])]
+    }
+
+    fn desired(revision: &str, replicas: u32) -> Desired<'_> {
+        Desired { revision, replicas, host_ports: ports(100) }
+    }
+
+    /// `a0 2/2/2`: revision a in slot 0 wants 2, has 2 ready of 2 pods. `a0 -/0/1`: only a pod is left.
+    fn live(text: &str) -> LiveRevision {
+        let (name, counts) = text.split_once(' ').unwrap();
+        let number: u16 = name[1..].parse().unwrap();
+        let mut counts = counts.split('/').map(|count| count.parse::<u32>().ok());
+        LiveRevision {
+            revision: name[..1].into(),
+            slot: slot(number),
+            wanted: counts.next().unwrap(),
+            ready: counts.next().unwrap().unwrap(),
+            pods: counts.next().unwrap().unwrap(),
+            host_ports: ports(100)[usize::from(number)].clone(),
+        }
+    }
+
+    #[test]
+    fn the_table() {
+        use Progress::{Draining, Settled, Starting, Surging, WaitingForSlot};
+        // live, wanted revision and replicas → its slot, what stays of others, progress
+        let table: &[(&str, &[&str], &str, u32, Option<u16>, &[&str], Progress)] = &[
+            ("nothing yet", &[], "a", 2, Some(0), &[], Starting),
+            ("starting", &["a0 2/0/1"], "a", 2, Some(0), &[], Starting),
+            ("settled", &["a0 2/2/2"], "a", 2, Some(0), &[], Settled),
+            ("scaled to nothing", &["a0 0/0/0"], "a", 0, Some(0), &[], Settled),
+            ("a change takes the free slot", &["a0 2/2/2"], "b", 2, Some(1), &["a0=2"], Surging),
+            ("and the other the next time", &["b1 2/2/2"], "c", 2, Some(0), &["b1=2"], Surging),
+            ("the old serves while the new starts", &["a0 2/2/2", "b1 2/1/2"], "b", 2, Some(1), &["a0=2"], Surging),
+            ("the old goes when the new is ready", &["a0 2/2/2", "b1 2/2/2"], "b", 2, Some(1), &["a0=0"], Draining),
+            ("its pods finish", &["a0 0/0/1", "b1 2/2/2"], "b", 2, Some(1), &["a0=0"], Draining),
+            ("then it is removed", &["a0 0/0/0", "b1 2/2/2"], "b", 2, Some(1), &[], Settled),
+            (
+                "a change during a change gives up the middle",
+                &["a0 2/2/2", "b1 2/1/2"],
+                "c",
+                2,
+                None,
+                &["a0=2", "b1=0"],
+                WaitingForSlot,
+            ),
+            ("and waits for its pods", &["a0 2/2/2", "b1 0/0/1"], "c", 2, None, &["a0=2", "b1=0"], WaitingForSlot),
+            ("even when the Deployment is gone", &["a0 2/2/2", "b1 -/0/1"], "c", 2, None, &["a0=2"], WaitingForSlot),
+            ("then takes its slot", &["a0 2/2/2", "b1 0/0/0"], "c", 2, Some(1), &["a0=2"], Surging),
+            ("a change taken back keeps what serves", &["a0 2/2/2", "b1 2/0/2"], "a", 2, Some(0), &["b1=0"], Draining),
+            ("a change of a broken revision", &["a0 1/0/1"], "b", 1, Some(1), &["a0=1"], Surging),
+            ("fewer replicas reach the old as well", &["a0 5/5/5", "b1 5/0/5"], "b", 2, Some(1), &["a0=2"], Surging),
+            ("more replicas are made of the new only", &["a0 2/2/2", "b1 2/0/2"], "b", 5, Some(1), &["a0=2"], Surging),
+            ("two revisions in one slot by a race", &["b1 2/2/2", "c1 2/0/0"], "c", 2, Some(1), &["b1=0"], Surging),
+        ];
+        for (what, given, revision, replicas, slot, stays, progress) in table {
+            let given: Vec<LiveRevision> = given.iter().map(|text| live(text)).collect();
+            let plan = plan_revisions(&given, &desired(revision, *replicas));
+            let kept: Vec<String> = plan
+                .retired
+                .iter()
+                .map(|one| format!("{}{}={}", one.revision, one.slot.number(), one.replicas))
+                .collect();
+            assert_eq!(plan.slot.map(Slot::number), *slot, "slot: {what}");
+            assert_eq!(kept, *stays, "others: {what}");
+            assert_eq!(plan.progress, *progress, "progress: {what}");
+        }
+    }
+
+    #[test]
+    fn a_port_range_moved_by_one_uses_the_slot_that_does_not_overlap() {
+        // Old range 100-101, new range 101-102: the old in slot 0 holds 100, the new in slot 1 takes 102.
+        let wanted = Desired { revision: "b", replicas: 1, host_ports: ports(101) };
+        let plan = plan_revisions(&[live("a0 1/1/1")], &wanted);
+        assert_eq!((plan.slot, plan.progress), (Some(slot(1)), Progress::Surging));
+    }
+
+    #[test]
+    fn a_port_range_that_leaves_no_room_retires_the_old_first() {
+        // The old in slot 1 holds 101, which the new would take in slot 0; slot 1 is taken.
+        let wanted = Desired { revision: "b", replicas: 1, host_ports: ports(101) };
+        let plan = plan_revisions(&[live("a1 1/1/1")], &wanted);
+        assert_eq!((plan.slot, &plan.progress), (None, &Progress::WaitingForSlot));
+        assert_eq!(plan.retired, [Retired { revision: "a".into(), slot: slot(1), replicas: 0 }]);
+        assert_eq!(plan_revisions(&[live("a1 0/0/0")], &wanted).slot, Some(slot(0)));
+    }
+
+    fn any_live() -> impl Strategy<Value = Vec<LiveRevision>> {
+        let one = ("[abc]", 0u16..2, prop::option::of(0u32..4), 0u32..4, 0u32..4).prop_map(
+            |(revision, number, wanted, ready, more)| LiveRevision {
+                revision,
+                slot: slot(number),
+                wanted,
+                ready,
+                pods: ready + more,
+                host_ports: ports(100)[usize::from(number)].clone(),
+            },
+        );
+        prop::collection::vec(one, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn no_slot_is_given_to_two_revisions(given in any_live(), replicas in 0u32..4) {
+            let plan = plan_revisions(&given, &desired("a", replicas));
+            for number in 0..2 {
+                let wanted = usize::from(plan.slot == Some(slot(number)));
+                let kept = plan.retired.iter().filter(|one| one.slot == slot(number) && one.replicas > 0).count();
+                prop_assert!(wanted + kept <= 1, "{plan:?}");
+            }
+        }
+
+        /// Deployments that do as they are told reach the wanted revision alone, from wherever they start.
+        #[test]
+        fn every_start_ends_settled(given in any_live(), replicas in 0u32..4) {
+            let mut given = given;
+            given.dedup_by_key(|one| (one.revision.clone(), one.slot));
+            let wanted = desired("a", replicas);
+            for _ in 0..12 {
+                let plan = plan_revisions(&given, &wanted);
+                if plan.progress == Progress::Settled && given.len() == 1 {
+                    return Ok(());
+                }
+                given = obey(&given, &plan, replicas);
+            }
+            prop_assert!(false, "never settled: {given:?}");
+        }
+    }
+
+    /// What a working cluster makes of a plan.
+    fn obey(given: &[LiveRevision], plan: &Plan, replicas: u32) -> Vec<LiveRevision> {
+        let mut next: Vec<LiveRevision> = plan
+            .retired
+            .iter()
+            .map(|one| LiveRevision {
+                revision: one.revision.clone(),
+                slot: one.slot,
+                wanted: Some(one.replicas),
+                ready: one.replicas,
+                pods: one.replicas,
+                host_ports: ports(100)[usize::from(one.slot.number())].clone(),
+            })
+            .collect();
+        let is_new = |number: Slot| !given.iter().any(|one| one.revision == "a" && one.slot == number);
+        if let Some(number) = plan.slot {
+            let ready = if is_new(number) { 0 } else { replicas };
+            next.push(LiveRevision {
+                revision: "a".into(),
+                slot: number,
+                wanted: Some(replicas),
+                ready,
+                pods: ready,
+                host_ports: ports(100)[usize::from(number.number())].clone(),
+            });
+        }
+        next
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the steps together, without a cluster.
+
+mod apply;
+mod build;
+mod chart;
+mod snapshots;
+mod status;
+mod validate;

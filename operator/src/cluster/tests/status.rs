@@ -1,0 +1,145 @@
+//! Status and conditions of states that occur.
+
+use fleet::api::{AddressProblem, AdvertisedCandidate, Protocol, SfuLoad, SfuState, SfuStatus};
+use serde_json::json;
+
+use crate::api::{CallsClusterStatus, MAX_LISTED_SFUS};
+use crate::cluster::build::build;
+use crate::cluster::dereference::Dereferenced;
+use crate::cluster::fixture::{self, applied, found, now, validated};
+use crate::cluster::problem::{ConditionType, Problem};
+use crate::cluster::status::{refused, status};
+
+fn report(name: &str) -> SfuStatus {
+    SfuStatus {
+        name: name.into(),
+        node: "node-a".into(),
+        version: "1.2.3".into(),
+        state: SfuState::Active,
+        candidates: vec![AdvertisedCandidate {
+            protocol: Protocol::Udp,
+            address: "203.0.113.7".parse().unwrap(),
+            port: 8443,
+            source: "Override".into(),
+        }],
+        address_problem: None,
+        load: SfuLoad { calls: 3, participants: 12, percent: 41 },
+    }
+}
+
+/// `n` ready SFUs of the wanted revision, each of which reports.
+fn running(n: usize) -> Dereferenced {
+    let mut state = found();
+    let sfu = fixture::built(&json!({"sfu": {"replicas": n}}), &state).sfu.unwrap();
+    let revision = sfu.metadata.labels.as_ref().unwrap()["callscluster.io/revision"].clone();
+    state.deployments = vec![std::sync::Arc::new(sfu)];
+    for index in 0..n {
+        let name = format!("blue-sfu-{index:03}");
+        state.sfu_pods.push(fixture::sfu_pod(&name, &revision));
+        state.reports.insert(name.clone(), Ok(report(&name)));
+    }
+    state
+}
+
+fn status_of(n: usize, state: &Dereferenced, before: Option<&CallsClusterStatus>) -> CallsClusterStatus {
+    let cluster = validated(&json!({"sfu": {"replicas": n}}), state);
+    let objects = applied(build(&cluster).unwrap(), 2);
+    status(&objects, &cluster, state, before, Some(3), now())
+}
+
+/// A condition as `status reason`.
+fn condition(status: &CallsClusterStatus, condition: ConditionType) -> String {
+    let found = status.conditions.iter().find(|one| one.type_ == condition.name()).unwrap();
+    format!("{} {}", found.status, found.reason)
+}
+
+#[test]
+fn all_is_well_when_all_sfus_are_ready_and_report() {
+    let status = status_of(2, &running(2), None);
+    assert_eq!((status.ready.as_str(), status.load.as_str()), ("2/2", "45%"));
+    assert_eq!((status.calls, status.participants), (6, 24));
+    assert_eq!((status.address.as_str(), status.version.as_str()), ("203.0.113.7:8443", "1.2.3"));
+    assert_eq!(status.selector, "app.kubernetes.io/component=sfu,app.kubernetes.io/instance=blue");
+    assert_eq!(condition(&status, ConditionType::Ready), "True AllReady");
+    assert_eq!(condition(&status, ConditionType::Progressing), "False Settled");
+    assert_eq!(condition(&status, ConditionType::Degraded), "False AllWell");
+    assert_eq!(condition(&status, ConditionType::PortsAllocated), "True Allocated");
+    assert_eq!(condition(&status, ConditionType::AddressResolved), "True Resolved");
+}
+
+#[test]
+fn an_unchanged_state_gives_the_same_status_later() {
+    let state = running(2);
+    let before = status_of(2, &state, None);
+    let cluster = validated(&json!({"sfu": {"replicas": 2}}), &state);
+    let objects = applied(build(&cluster).unwrap(), 2);
+    let later = now() + k8s_openapi::jiff::SignedDuration::from_hours(1);
+    assert_eq!(status(&objects, &cluster, &state, Some(&before), Some(3), later), before);
+}
+
+#[test]
+fn a_status_read_back_from_the_api_server_is_the_one_written() {
+    let written = status_of(2, &running(2), None);
+    let read: CallsClusterStatus = serde_json::from_value(serde_json::to_value(&written).unwrap()).unwrap();
+    assert_eq!(read, written);
+}
+
+#[test]
+fn a_stun_server_that_does_not_answer_is_an_address_problem_by_the_sfus_word() {
+    let mut state = running(1);
+    let mut silent = report("blue-sfu-000");
+    silent.candidates.clear();
+    silent.state = SfuState::Starting;
+    silent.address_problem = Some(AddressProblem {
+        reason: "StunUnreachable".into(),
+        message: "no answer from stun.example.com:3478".into(),
+    });
+    state.reports.insert("blue-sfu-000".into(), Ok(silent));
+    let status = status_of(1, &state, None);
+    assert_eq!(condition(&status, ConditionType::AddressResolved), "False StunUnreachable");
+    assert_eq!(condition(&status, ConditionType::Degraded), "True StunUnreachable");
+}
+
+#[test]
+fn an_sfu_the_operator_cannot_ask_degrades_and_leaves_ready_alone() {
+    let mut state = running(2);
+    state.reports.insert("blue-sfu-001".into(), Err("no connection".into()));
+    let status = status_of(2, &state, None);
+    assert_eq!(condition(&status, ConditionType::Ready), "True AllReady");
+    assert_eq!(condition(&status, ConditionType::Degraded), "True SfuUnreachable");
+    assert_eq!(status.sfus[1].state, "Unreachable");
+}
+
+#[test]
+fn without_a_director_nobody_can_join() {
+    let state = running(1);
+    let cluster = validated(&json!({}), &state);
+    let objects = applied(build(&cluster).unwrap(), 0);
+    let status = status(&objects, &cluster, &state, None, Some(3), now());
+    assert_eq!(condition(&status, ConditionType::Ready), "False DirectorStarting");
+}
+
+#[test]
+fn the_list_of_sfus_is_bounded_and_the_counts_are_not() {
+    let status = status_of(MAX_LISTED_SFUS + 50, &running(MAX_LISTED_SFUS + 50), None);
+    assert_eq!(status.sfus.len(), MAX_LISTED_SFUS);
+    assert_eq!(status.ready, "250/250");
+}
+
+#[test]
+fn a_refused_spec_changes_conditions_and_keeps_what_was_counted() {
+    let before = status_of(2, &running(2), None);
+    let problem = Problem {
+        condition: ConditionType::AddressResolved,
+        reason: "OverrideContradictory".into(),
+        message: "Two answers.".into(),
+    };
+    let status = refused(&problem, Some(&before), Some(4), now());
+    assert_eq!((status.ready.as_str(), status.observed_generation), ("2/2", Some(4)));
+    assert_eq!(condition(&status, ConditionType::Ready), "False OverrideContradictory");
+    assert_eq!(condition(&status, ConditionType::AddressResolved), "False OverrideContradictory");
+    assert_eq!(condition(&status, ConditionType::PortsAllocated), "True Allocated");
+    assert_eq!(refused(&problem, Some(&status), Some(4), now()), status, "refusing again changes nothing");
+    let healed = status_of(2, &running(2), Some(&status));
+    assert_eq!(condition(&healed, ConditionType::Ready), "True AllReady");
+}

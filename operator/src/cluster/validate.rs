@@ -1,0 +1,242 @@
+//! Step 2, validate: the spec and what it names become a [`ValidatedCluster`], in which nothing is left to interpret.
+//!
+//! Pure. What the user must mend is a [`ValidationError`], which knows its reason and says what to do.
+
+use std::sync::Arc;
+
+use fleet::config::{PageConfig, SfuConfig};
+use fleet::names::label;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _};
+use thiserror::Error;
+
+use crate::address::{self, BadAnnotation, OverrideError};
+use crate::api::{CallsCluster, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources};
+use crate::certificates::FleetCertificates;
+use crate::cluster::dereference::{Dereferenced, KeysFound};
+use crate::cluster::issue::Issued;
+use crate::cluster::problem::{ConditionType, Problem};
+use crate::cluster::revision::LiveRevision;
+use crate::hash::short_hash;
+use crate::keys::{ApiKey, KeysError, read_keys};
+use crate::name::{ClusterName, NameError};
+use crate::port::{PortError, PortPlan, Slot, host_ports_of};
+
+/// Images of the operator's release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    pub sfu: String,
+    pub director: String,
+}
+
+/// The Secret of API keys that SFUs mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub secret_name: String,
+    /// Set when the operator's own Secret must be made.
+    pub first: Option<ApiKey>,
+    /// Hash of the content, so that a changed Secret reaches running SFUs at once.
+    pub hash: String,
+}
+
+/// A `CallsCluster` that can be built.
+#[derive(Clone, Debug)]
+pub struct ValidatedCluster {
+    pub name: ClusterName,
+    pub namespace: String,
+    pub owner: OwnerReference,
+    pub replicas: u32,
+    pub sfu_image: String,
+    pub director_image: String,
+    pub resources: ResourceRequirements,
+    pub pod_template: PodTemplate,
+    pub ports: PortPlan,
+    pub tcp: bool,
+    /// The SFU's configuration file.
+    pub config: SfuConfig,
+    pub keys: Keys,
+    pub certificates: FleetCertificates,
+    /// Whether to make a PodMonitor.
+    pub monitor: bool,
+    /// The directive of `RUST_LOG`.
+    pub log: &'static str,
+    pub live: Vec<LiveRevision>,
+    /// Odd, but no reason to stop.
+    pub warnings: Vec<Problem>,
+}
+
+/// What the user must mend.
+#[derive(Debug, Error)]
+pub enum ValidationError {
+    #[error("{0}: delete this CallsCluster and make one with another name")]
+    Name(#[from] NameError),
+    #[error("{0}")]
+    Ports(#[from] PortError),
+    #[error("{0}")]
+    Override(#[from] OverrideError),
+    #[error(
+        "auth.secretName is {0}, but there is no such Secret in this namespace: create it, or leave auth.secretName empty"
+    )]
+    SecretMissing(String),
+    #[error("{0}")]
+    Keys(#[from] KeysError),
+    #[error("sfu.replicas is {0}: it must not be negative")]
+    Replicas(i32),
+    #[error("a value has no JSON form")]
+    Json(#[from] serde_json::Error),
+}
+
+impl ValidationError {
+    /// The condition it belongs to, with its reason.
+    pub fn problem(&self) -> Problem {
+        let (condition, reason) = match self {
+            Self::Name(_) => (ConditionType::Ready, "NameUnusable"),
+            Self::Ports(_) => (ConditionType::PortsAllocated, "PortsInvalid"),
+            Self::Override(error) if error.is_contradiction() => {
+                (ConditionType::AddressResolved, "OverrideContradictory")
+            }
+            Self::Override(_) => (ConditionType::AddressResolved, "OverrideInvalid"),
+            Self::SecretMissing(_) => (ConditionType::Ready, "SecretMissing"),
+            Self::Keys(_) => (ConditionType::Ready, "SecretUnusable"),
+            Self::Replicas(_) | Self::Json(_) => (ConditionType::Ready, "SpecInvalid"),
+        };
+        Problem { condition, reason: reason.to_owned(), message: sentence(&self.to_string()) }
+    }
+}
+
+/// Makes an error's text a sentence for people.
+pub fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let Some(first) = characters.next() else { return String::new() };
+    // The name of a field stays as it is written.
+    let is_field = text.split([' ', ':']).next().is_some_and(|word| word.contains('.'));
+    let start = if is_field { first.to_string() } else { first.to_uppercase().to_string() };
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{start}{}{end}", characters.as_str())
+}
+
+/// Interprets `cluster`, given what was read and issued.
+pub fn validate(
+    cluster: &CallsCluster,
+    found: &Dereferenced,
+    issued: Issued,
+    images: &Images,
+) -> Result<ValidatedCluster, ValidationError> {
+    let spec = &cluster.spec;
+    let name = ClusterName::new(&cluster.name_any())?;
+    let planned = address::plan(&spec.network.advertise, &found.nodes)?;
+    Ok(ValidatedCluster {
+        keys: keys(&name, found, issued.first_key)?,
+        namespace: cluster.namespace().unwrap_or_default(),
+        owner: cluster.controller_owner_ref(&()).unwrap_or_default(),
+        replicas: u32::try_from(spec.sfu.replicas).map_err(|_| ValidationError::Replicas(spec.sfu.replicas))?,
+        sfu_image: if spec.sfu.image.is_empty() { images.sfu.clone() } else { spec.sfu.image.clone() },
+        director_image: images.director.clone(),
+        resources: resources(&spec.sfu.resources),
+        pod_template: spec.sfu.pod_template.clone(),
+        ports: PortPlan::new(spec.network.media_ports.from, spec.network.control_ports.from)?,
+        tcp: spec.network.tcp.enabled,
+        config: SfuConfig {
+            advertise: planned.plan,
+            stun_servers: spec.network.advertise.stun.servers.clone(),
+            page: PageConfig {
+                enabled: spec.page.enabled,
+                access: match spec.page.access {
+                    PageAccess::Open => fleet::config::PageAccess::Open,
+                    PageAccess::Token => fleet::config::PageAccess::Token,
+                },
+            },
+        },
+        certificates: issued.certificates,
+        monitor: found.monitors_installed && spec.observability.monitors == Monitors::Auto,
+        log: spec.observability.log_level.directive(),
+        live: live_revisions(found),
+        warnings: planned.bad_annotations.iter().map(bad_annotation).collect(),
+        name,
+    })
+}
+
+fn keys(name: &ClusterName, found: &Dereferenced, first: Option<ApiKey>) -> Result<Keys, ValidationError> {
+    let secret = match &found.keys {
+        KeysFound::NamedMissing(missing) => return Err(ValidationError::SecretMissing(missing.clone())),
+        KeysFound::OwnMissing => None,
+        KeysFound::Own(secret) | KeysFound::Named(secret) => Some(secret),
+    };
+    let Some(secret) = secret else {
+        let hash = first.as_ref().map(|key| short_hash(&key.name)).transpose()?.unwrap_or_default();
+        return Ok(Keys { secret_name: name.keys(), first, hash });
+    };
+    read_keys(secret)?;
+    Ok(Keys { secret_name: secret.name_any(), first: None, hash: short_hash(&secret.data)? })
+}
+
+fn resources(spec: &Resources) -> ResourceRequirements {
+    let amounts = |amounts: &ResourceAmounts| {
+        let named = [("cpu", &amounts.cpu), ("memory", &amounts.memory)];
+        named.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), amount.clone()?))).collect()
+    };
+    ResourceRequirements { requests: Some(amounts(&spec.requests)), limits: Some(amounts(&spec.limits)), claims: None }
+}
+
+fn bad_annotation(bad: &BadAnnotation) -> Problem {
+    Problem {
+        condition: ConditionType::AddressResolved,
+        reason: "NodeAnnotationInvalid".to_owned(),
+        message: format!(
+            "The annotation {} of Node {} is {:?}, neither an IP address nor a DNS name: correct or remove it.",
+            fleet::names::annotation::NODE_ADDRESS,
+            bad.node,
+            bad.value
+        ),
+    }
+}
+
+/// What is there of each revision in each slot, from Deployments and pods alike: pods outlive their Deployment.
+pub fn live_revisions(found: &Dereferenced) -> Vec<LiveRevision> {
+    let place = |labels: &std::collections::BTreeMap<String, String>| {
+        Some((labels.get(label::REVISION)?.clone(), Slot::parse(labels.get(label::SLOT)?)?))
+    };
+    let mut live: Vec<LiveRevision> = Vec::new();
+    for deployment in &found.deployments {
+        let Some((revision, slot)) = place(deployment.labels()) else { continue };
+        let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let wanted = Some(u32::try_from(replicas).unwrap_or(0));
+        live.push(LiveRevision { revision, slot, wanted, ready: 0, pods: 0, host_ports: host_ports_of(deployment) });
+    }
+    for pod in &found.sfu_pods {
+        let Some((revision, slot)) = place(pod.labels()) else { continue };
+        if is_finished(pod) {
+            continue;
+        }
+        let index = live.iter().position(|one| one.revision == revision && one.slot == slot).unwrap_or_else(|| {
+            let host_ports = pod_host_ports(pod);
+            live.push(LiveRevision { revision, slot, wanted: None, ready: 0, pods: 0, host_ports });
+            live.len() - 1
+        });
+        live[index].pods += 1;
+        live[index].ready += u32::from(is_ready(pod));
+    }
+    live
+}
+
+/// Whether a pod has ended for good, so that it holds no ports.
+fn is_finished(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod is ready and not going away.
+pub fn is_ready(pod: &Arc<Pod>) -> bool {
+    let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn pod_host_ports(pod: &Pod) -> std::collections::BTreeSet<u16> {
+    pod.spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| port.host_port.and_then(|port| u16::try_from(port).ok()))
+        .collect()
+}

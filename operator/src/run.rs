@@ -1,0 +1,143 @@
+//! `calls-operator run`: puts the parts together and ends when one does.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use crate::cli::RunArgs;
+use crate::cluster::apply::Memory;
+use crate::cluster::validate::Images;
+use crate::cluster::{Context, error_policy, reconcile};
+use crate::discovery::Monitoring;
+use crate::elect::Election;
+use crate::health;
+use crate::keys::ApiKey;
+use crate::metrics::Metrics;
+use crate::name::MANAGER;
+use crate::watch::{Guarded, Stores};
+
+/// Reconciles at the same time. Most of one is waiting for SFUs and the API server.
+const CONCURRENCY: u16 = 16;
+/// Changes of one CallsCluster within this time are looked at once.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+
+/// Runs until it is told to stop (success) or may no longer act (failure, and Kubernetes starts it anew).
+///
+/// # Errors
+/// If the cluster or the health port cannot be had at the start.
+pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let client = Client::try_default().await.context("failed to find a cluster: is there a kubeconfig?")?;
+    let metrics = Metrics::default();
+    let (ready, is_ready) = watch::channel(false);
+    let listener = TcpListener::bind(args.health_address)
+        .await
+        .with_context(|| format!("failed to listen on {}: choose another --health-address", args.health_address))?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
+
+    let mut tasks = JoinSet::new();
+    let probes = health::serve(listener, is_ready, metrics.clone());
+    tasks.spawn(async move { probes.await.context("the health server ended") });
+
+    let identity = identity(&args)?;
+    let namespace = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let election = Election::new(client.clone(), &namespace, args.lease_name.clone(), identity.clone());
+    let (leads, is_leader) = watch::channel(false);
+    tasks.spawn({
+        let election = election.clone();
+        async move {
+            election.run(leads).await;
+            Ok(())
+        }
+    });
+    info!(version = env!("CARGO_PKG_VERSION"), %identity, lease = %format!("{namespace}/{}", args.lease_name), "operator started");
+    tasks.spawn(lead(args, client, identity, is_leader, ready, metrics));
+
+    let code = tokio::select! {
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+        Some(ended) = tasks.join_next() => {
+            tasks.abort_all();
+            ended.context("a task panicked")??;
+            ExitCode::FAILURE
+        }
+    };
+    tasks.shutdown().await;
+    election.release().await;
+    info!("operator stopped");
+    Ok(code)
+}
+
+/// Waits to lead, then reconciles; returns when it may no longer act.
+async fn lead(
+    args: RunArgs,
+    client: Client,
+    identity: String,
+    mut is_leader: watch::Receiver<bool>,
+    ready: watch::Sender<bool>,
+    metrics: Metrics,
+) -> anyhow::Result<()> {
+    client.apiserver_version().await.context("failed to reach the API server")?;
+    ready.send_replace(true);
+    is_leader.wait_for(|leads| *leads).await.context("the election ended")?;
+    ready.send_replace(false);
+    metrics.leads(true);
+
+    let (stores, triggers) = Stores::start(&client);
+    let monitoring = Monitoring::default();
+    let discovery = tokio::spawn(monitoring.clone().follow(client.clone()));
+    tokio::select! {
+        filled = stores.wait_until_filled() => filled?,
+        _ = is_leader.wait_for(|leads| !*leads) => return Ok(()),
+    }
+    let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity) };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        images: Images { sfu: args.sfu_image, director: args.director_image },
+        memory: Memory::default(),
+        metrics: metrics.clone(),
+        client: client.clone(),
+        monitoring,
+        stores,
+    });
+    let triggers = stream::unfold(triggers, async |mut triggers| Some((triggers.recv().await?, triggers)));
+    let controller = Controller::new(Api::<Guarded>::all(client), watcher::Config::default())
+        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .reconcile_on(triggers);
+    let clusters = controller.store();
+    let reconciles = controller.run(reconcile, error_policy, context).for_each(|result| {
+        metrics.clusters(clusters.len());
+        // Failures of reconciles are logged by the error policy; others are of watches, which try again.
+        if let Err(error) = result {
+            debug!(error = &error as &dyn std::error::Error, "controller");
+        }
+        std::future::ready(())
+    });
+    ready.send_replace(true);
+    info!("leading");
+    tokio::select! {
+        () = reconciles => {}
+        _ = is_leader.wait_for(|leads| !*leads) => {}
+    }
+    discovery.abort();
+    Ok(())
+}
+
+/// Differs between operators and between restarts of one, so that nobody takes an old Lease for its own.
+fn identity(args: &RunArgs) -> anyhow::Result<String> {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let name = args.identity.clone().unwrap_or_else(host);
+    Ok(format!("{name}-{}", ApiKey::generate()?.name.trim_start_matches("API").to_lowercase()))
+}

@@ -1,0 +1,176 @@
+//! What the operator watches: one cache per kind, filled by one watch each, and the stream of which `CallsCluster` to
+//! look at again.
+//!
+//! Reconciling reads these caches, so that an idle operator sends no requests but its watches.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use fleet::names::label;
+use futures_util::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::api::CallsCluster;
+
+/// Triggers that wait for the controller. It takes them at once and merges those of one object; when it cannot, the
+/// watches wait with it.
+const TRIGGER_QUEUE: usize = 1024;
+
+/// A `CallsCluster` that may not be readable.
+pub type Guarded = DeserializeGuard<CallsCluster>;
+
+/// Why a cache never filled.
+#[derive(Debug, thiserror::Error)]
+#[error("the watch of {0} ended before its first list")]
+pub struct WatchEnded(&'static str);
+
+macro_rules! stores {
+    ($($field:ident: $kind:ty,)+) => {
+        /// The caches. All but nodes hold only what carries our label.
+        #[derive(Clone)]
+        pub struct Stores {
+            $(pub $field: Store<$kind>,)+
+            pub nodes: Store<Node>,
+        }
+
+        impl Stores {
+            /// Starts all watches. Triggers come from the receiver.
+            pub fn start(client: &Client) -> (Self, mpsc::Receiver<ObjectRef<Guarded>>) {
+                let (triggers, receiver) = mpsc::channel(TRIGGER_QUEUE);
+                let stores = Self {
+                    $($field: watch_owned::<$kind>(client, triggers.clone()),)+
+                    nodes: watch_nodes(client),
+                };
+                (stores, receiver)
+            }
+
+            /// Waits until every cache holds the state of the world.
+            pub async fn wait_until_filled(&self) -> Result<(), WatchEnded> {
+                $(self.$field.wait_until_ready().await.map_err(|_| WatchEnded(stringify!($field)))?;)+
+                self.nodes.wait_until_ready().await.map_err(|_| WatchEnded("nodes"))
+            }
+        }
+    };
+}
+
+stores! {
+    config_maps: ConfigMap,
+    deployments: Deployment,
+    disruption_budgets: PodDisruptionBudget,
+    network_policies: NetworkPolicy,
+    pods: Pod,
+    role_bindings: RoleBinding,
+    roles: Role,
+    secrets: Secret,
+    service_accounts: ServiceAccount,
+    services: Service,
+}
+
+impl Debug for Stores {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Stores")
+            .field("deployments", &self.deployments.len())
+            .field("pods", &self.pods.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The objects of `store` that belong to the `CallsCluster` `name`, sorted by name.
+pub fn of_cluster<K>(store: &Store<K>, namespace: &str, name: &str) -> Vec<std::sync::Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut found = store.state_filter(|object| {
+        object.namespace().as_deref() == Some(namespace)
+            && object.labels().get(label::INSTANCE).is_some_and(|instance| instance == name)
+    });
+    found.sort_by_key(|object| object.name_any());
+    found
+}
+
+/// Watches what carries our label; every change triggers the `CallsCluster` named by it.
+fn watch_owned<K>(client: &Client, triggers: mpsc::Sender<ObjectRef<Guarded>>) -> Store<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    K::DynamicType: Hash + Eq,
+{
+    let (store, writer) = reflector::store();
+    let selector = format!("{}={}", label::MANAGED_BY, label::MANAGED_BY_VALUE);
+    let config = watcher::Config::default().labels(&selector);
+    let changes = watcher(Api::<K>::all(client.clone()), config)
+        .modify(|object| forget_bulk(object))
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects();
+    tokio::spawn(async move {
+        let mut changes = Box::pin(changes);
+        while let Some(change) = changes.next().await {
+            let object = match change {
+                Ok(object) => object,
+                Err(error) => {
+                    warn!(kind = %K::kind(&()), error = &error as &dyn std::error::Error, "watch failed, trying again");
+                    continue;
+                }
+            };
+            let (Some(namespace), Some(name)) = (object.namespace(), object.labels().get(label::INSTANCE)) else {
+                continue;
+            };
+            if triggers.send(ObjectRef::new(name).within(&namespace)).await.is_err() {
+                break;
+            }
+        }
+    });
+    store
+}
+
+/// Watches Nodes. Their changes (a heartbeat every few seconds each) trigger nothing: an address that moved is seen at
+/// the next resync.
+fn watch_nodes(client: &Client) -> Store<Node> {
+    let (store, writer) = reflector::store();
+    let changes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
+        .modify(|node| {
+            forget_bulk(node);
+            // Only addresses, labels and annotations are read; the rest is most of a Node.
+            node.spec = None;
+            if let Some(status) = &mut node.status {
+                status.images = None;
+                status.conditions = None;
+            }
+        })
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects();
+    tokio::spawn(async move {
+        let mut changes = Box::pin(changes);
+        while let Some(change) = changes.next().await {
+            if let Err(error) = change {
+                warn!(kind = "Node", error = &error as &dyn std::error::Error, "watch failed, trying again");
+            }
+        }
+    });
+    store
+}
+
+/// Drops what is large and never read.
+fn forget_bulk(object: &mut impl Resource) {
+    object.meta_mut().managed_fields = None;
+}
