@@ -215,7 +215,9 @@ fn build_go(
 fn go_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files_below(folder, &[])?;
     files.retain(|file| {
-        file.extension().is_some_and(|extension| extension == "go") || file.ends_with("go.mod") || file.ends_with("go.sum")
+        file.extension().is_some_and(|extension| extension == "go")
+            || file.ends_with("go.mod")
+            || file.ends_with("go.sum")
     });
     Ok(files)
 }

@@ -24,7 +24,12 @@ enum Way {
 ///
 /// # Errors
 /// When neither kind nor a registry can be used, or their tool fails.
-pub fn bring_images(context: &str, registry: Option<&str>, images: &ProductImages, step: &Step) -> Result<ProductImages> {
+pub fn bring_images(
+    context: &str,
+    registry: Option<&str>,
+    images: &ProductImages,
+    step: &Step,
+) -> Result<ProductImages> {
     let way = choose(context, registry)?;
     let bring = |image: &Image| -> Result<Image> {
         step.at(&image.reference);
@@ -64,7 +69,8 @@ fn push(registry: &str, image: &Image) -> Result<Image> {
     load(engine, &image.archive)?;
     let reference = in_registry(registry, &image.reference);
     run(&mut command(engine, ["tag", &image.reference, &reference]))?;
-    run(&mut command(engine, ["push", &reference])).with_context(|| format!("is `{engine} login {registry}` needed?"))?;
+    run(&mut command(engine, ["push", &reference]))
+        .with_context(|| format!("is `{engine} login {registry}` needed?"))?;
     Ok(Image { reference, archive: image.archive.clone() })
 }
 

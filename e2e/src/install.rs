@@ -152,7 +152,8 @@ fn node_port(service: &Value) -> Option<u16> {
 }
 
 fn node_addresses(nodes: &Value) -> Vec<Ipv4Addr> {
-    let addresses = nodes["items"].as_array().into_iter().flatten().flat_map(|node| node["status"]["addresses"].as_array());
+    let addresses =
+        nodes["items"].as_array().into_iter().flatten().flat_map(|node| node["status"]["addresses"].as_array());
     let internal = addresses.flatten().filter(|address| address["type"] == "InternalIP");
     internal.filter_map(|address| address["address"].as_str()?.parse().ok()).collect()
 }
@@ -182,12 +183,16 @@ mod tests {
     fn only_a_callscluster_gets_replicas() {
         let mut objects = [json!({"kind": "CallsCluster"}), json!({"kind": "Secret"})];
         objects.iter_mut().for_each(|object| set_replicas(object, 3));
-        assert_eq!(objects, [json!({"kind": "CallsCluster", "spec": {"sfu": {"replicas": 3}}}), json!({"kind": "Secret"})]);
+        assert_eq!(
+            objects,
+            [json!({"kind": "CallsCluster", "spec": {"sfu": {"replicas": 3}}}), json!({"kind": "Secret"})]
+        );
     }
 
     #[test]
     fn the_page_is_at_the_http_port_of_every_node() {
-        let service = json!({"spec": {"ports": [{"name": "metrics", "nodePort": 30001}, {"name": "http", "nodePort": 30002}]}});
+        let service =
+            json!({"spec": {"ports": [{"name": "metrics", "nodePort": 30001}, {"name": "http", "nodePort": 30002}]}});
         assert_eq!(node_port(&service), Some(30002));
         let nodes = json!({"items": [{"status": {"addresses": [
             {"type": "Hostname", "address": "node-1"}, {"type": "InternalIP", "address": "10.200.0.11"}]}}]});

@@ -99,7 +99,8 @@ impl Kubectl {
 
     /// Applies an object as the server would have it (server-side, ours by force: nobody else writes what tests write).
     pub fn apply(&self, object: &Value) -> Result<()> {
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--field-manager", "cargo-e2e", "--filename", "-"];
+        let arguments =
+            ["apply", "--server-side", "--force-conflicts", "--field-manager", "cargo-e2e", "--filename", "-"];
         output_of_input(&mut self.command(&arguments), object.to_string().as_bytes()).map(drop)
     }
 
@@ -135,7 +136,8 @@ pub fn pass_through(paths: &Paths, arguments: &[String]) -> Result<ExitCode> {
     }
     let kubectl = Kubectl::local(&ClusterPrograms::locate(paths)?, paths);
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    let status = kubectl.command(&[]).args(arguments).stdin(Stdio::inherit()).status().context("failed to start kubectl")?;
+    let status =
+        kubectl.command(&[]).args(arguments).stdin(Stdio::inherit()).status().context("failed to start kubectl")?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 

@@ -20,6 +20,7 @@ pub mod packages;
 pub mod paths;
 pub mod progress;
 pub mod proxy;
+pub mod scenarios;
 pub mod status;
 pub mod test;
 pub mod tests;

@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn a_failed_step_names_itself_in_the_error() {
         let progress = Progress { spinners: None };
-        let error = progress.step("Starting etcd", |_| -> Result<()> { anyhow::bail!("port taken") }).expect_err("fails");
+        let error =
+            progress.step("Starting etcd", |_| -> Result<()> { anyhow::bail!("port taken") }).expect_err("fails");
         assert_eq!(format!("{error:#}"), "Starting etcd: failed: port taken");
     }
 }

@@ -195,7 +195,9 @@ fn own_program() -> Result<PathBuf> {
 
 fn check_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("a local cluster is made of namespaces and packages: run this as root, or use --context with a cluster you have");
+        bail!(
+            "a local cluster is made of namespaces and packages: run this as root, or use --context with a cluster you have"
+        );
     }
     Ok(())
 }

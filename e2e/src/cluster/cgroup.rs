@@ -64,7 +64,8 @@ impl Hierarchies {
     pub fn ensure(&self, node: NodeLayout) -> Result<()> {
         for root in &self.roots {
             let group = root.join(CGROUP).join(node.name());
-            fs::create_dir_all(&group).with_context(|| format!("failed to make the control group {}", group.display()))?;
+            fs::create_dir_all(&group)
+                .with_context(|| format!("failed to make the control group {}", group.display()))?;
         }
         if self.version == Version::V2 {
             let root = &self.roots[0];
@@ -135,7 +136,9 @@ fn groups_below(group: &Path) -> Vec<PathBuf> {
     let mut open = vec![group.to_path_buf()];
     while let Some(group) = open.pop() {
         let entries = fs::read_dir(&group).into_iter().flatten().filter_map(Result::ok);
-        open.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        open.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
         groups.push(group);
     }
     groups.reverse();

@@ -177,7 +177,10 @@ impl Cluster {
         // Every namespace has a service account a little later than the API server is ready; pods need it.
         let has_account = || self.kubectl.succeeds(&["get", "serviceaccount", "default", "--namespace", "default"]);
         if !wait_for(NODE_LIMIT, has_account) {
-            anyhow::bail!("the controller manager makes no service accounts; see {}", self.processes.log("controller-manager").display());
+            anyhow::bail!(
+                "the controller manager makes no service accounts; see {}",
+                self.processes.log("controller-manager").display()
+            );
         }
         Ok(())
     }

@@ -82,9 +82,7 @@ pub fn ensure_routes(nodes: &[NodeLayout]) -> Result<()> {
 
 /// The nodes there are namespaces or cables of.
 pub fn existing_nodes() -> Vec<NodeLayout> {
-    NodeLayout::first(MAX_NODES)
-        .filter(|node| namespace_path(*node).exists() || link_exists(&node.link()))
-        .collect()
+    NodeLayout::first(MAX_NODES).filter(|node| namespace_path(*node).exists() || link_exists(&node.link())).collect()
 }
 
 /// Removes a node's namespace and cable. Nothing may run in it any more.

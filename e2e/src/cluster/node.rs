@@ -20,6 +20,7 @@ use super::layout::{NodeLayout, PODS};
 use super::network::namespace_path;
 use super::pki::Pki;
 use super::process::{Processes, wait_for};
+use super::teardown;
 use crate::binaries::ClusterPrograms;
 use crate::command::{command, run};
 
@@ -124,6 +125,10 @@ impl Node<'_> {
     /// Starts the process that holds the mount namespace and gives the node its own folders.
     fn ensure_namespace(&self) -> Result<()> {
         let [holder, ..] = process_names(self.layout);
+        if self.processes.pid(&holder).is_none() {
+            // What is left of an earlier namespace holds ports, and no containerd knows it any more.
+            teardown::end_node(&self.folder, self.processes, self.cgroups, self.layout)?;
+        }
         let hold = command("unshare", ["--mount", "--propagation", "slave", "--", "sleep", "infinity"]);
         self.processes.ensure(&holder, &hold, &[])?;
         let own = fs::read_link("/proc/self/ns/mnt")?;

@@ -121,13 +121,19 @@ impl Processes {
     /// Ends the process if it runs, politely first, and forgets it.
     pub fn stop(&self, name: &str) -> Result<()> {
         if let Some(record) = self.running(name) {
+            end(record.pid, Signal::TERM);
+            wait_for(PATIENCE, || self.running(name).is_none());
+        }
+        self.kill(name)
+    }
+
+    /// Kills the process if it runs and forgets it: for what nobody needs any more.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        if let Some(record) = self.running(name) {
             let pid = record.pid;
-            end(pid, Signal::TERM);
+            end(pid, Signal::KILL);
             if !wait_for(PATIENCE, || self.running(name).is_none()) {
-                end(pid, Signal::KILL);
-                if !wait_for(PATIENCE, || self.running(name).is_none()) {
-                    bail!("{name} (process {pid}) does not end, not even when killed");
-                }
+                bail!("{name} (process {pid}) does not end, not even when killed");
             }
         }
         match fs::remove_file(self.record(name)) {
@@ -164,7 +170,8 @@ impl Processes {
 
     fn running(&self, name: &str) -> Option<Record> {
         let record: Record = serde_json::from_slice(&fs::read(self.record(name)).ok()?).ok()?;
-        let is_same = start_time(record.pid) == Some(record.start_time) && boot_id().is_ok_and(|id| id == record.boot_id);
+        let is_same =
+            start_time(record.pid) == Some(record.start_time) && boot_id().is_ok_and(|id| id == record.boot_id);
         is_same.then_some(record)
     }
 

@@ -3,6 +3,7 @@
 //! Works from what there is, not from what was meant to be: a cluster that was half made, or half removed, goes as well.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub fn down(paths: &Paths, progress: &Progress) -> Result<()> {
         let kubelets = nodes.iter().map(|node| node::process_names(*node)[2].clone());
         let others = processes.names().into_iter().filter(|name| !name.starts_with("node-"));
         let control_plane = control_plane::PROCESSES.iter().rev().map(ToString::to_string);
-        kubelets.chain(control_plane).chain(others).try_for_each(|name| processes.stop(&name))
+        kubelets.chain(control_plane).chain(others).try_for_each(|name| processes.kill(&name))
     })?;
     progress.step("Removing the nodes", |step| {
         step.result(format!("{} of them", nodes.len()));
@@ -40,12 +41,7 @@ pub fn down(paths: &Paths, progress: &Progress) -> Result<()> {
         network::remove_bridge()?;
         Hierarchies::find()?.remove_all()?;
         unmount_below(&folder)?;
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("failed to remove {}", folder.display()))
-            }
-            _ => Ok(()),
-        }
+        remove_folder(&folder)
     })
 }
 
@@ -53,12 +49,21 @@ pub fn down(paths: &Paths, progress: &Progress) -> Result<()> {
 pub fn remove_node(folder: &Path, processes: &Processes, layout: NodeLayout) -> Result<()> {
     let data = node_folder(folder, layout);
     let cgroups = Hierarchies::find()?;
-    let [_, containerd, kubelet, proxy] = node::process_names(layout);
+    end_node(&data, processes, &cgroups, layout)?;
+    cgroups.remove(layout)?;
+    network::remove_node(layout)?;
+    unmount_below(&data)?;
+    remove_folder(&data)
+}
+
+/// Ends everything that runs in a node: what we started, and all that these started.
+pub fn end_node(data: &Path, processes: &Processes, cgroups: &Hierarchies, layout: NodeLayout) -> Result<()> {
+    let [holder, containerd, kubelet, proxy] = node::process_names(layout);
     for name in [kubelet, proxy, containerd] {
-        processes.stop(&name)?;
+        processes.kill(&name)?;
     }
     let remaining = || -> Vec<i32> {
-        let inside = all_processes().into_iter().filter(|pid| node::is_inside(*pid, &data));
+        let inside = all_processes().into_iter().filter(|pid| node::is_inside(*pid, data));
         cgroups.processes(layout).into_iter().chain(inside).collect()
     };
     let is_empty = wait_for(LIMIT, || {
@@ -69,18 +74,7 @@ pub fn remove_node(folder: &Path, processes: &Processes, layout: NodeLayout) -> 
     if !is_empty {
         bail!("processes of {} do not end: {:?}", layout.name(), remaining());
     }
-    for name in node::process_names(layout) {
-        processes.stop(&name)?;
-    }
-    cgroups.remove(layout)?;
-    network::remove_node(layout)?;
-    unmount_below(&data)?;
-    match fs::remove_dir_all(&data) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove {}", data.display()))
-        }
-        _ => Ok(()),
-    }
+    processes.kill(&holder)
 }
 
 /// The nodes of which there is anything: data, a namespace, a cable.
@@ -90,6 +84,15 @@ pub fn existing_nodes(folder: &Path) -> Vec<NodeLayout> {
     nodes.sort_unstable();
     nodes.dedup();
     nodes
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn all_processes() -> Vec<i32> {
@@ -116,7 +119,8 @@ mod tests {
 
     #[test]
     fn only_mounts_below_the_folder_are_unmounted() {
-        let mounts = "30 1 0:1 / / rw - ext4 a rw\n31 30 0:2 / /c/node-1/x rw - tmpfs b rw\n32 30 0:2 / /cc rw - tmpfs b rw\n";
+        let mounts =
+            "30 1 0:1 / / rw - ext4 a rw\n31 30 0:2 / /c/node-1/x rw - tmpfs b rw\n32 30 0:2 / /cc rw - tmpfs b rw\n";
         assert_eq!(mount_points_below(mounts, Path::new("/c")), ["/c/node-1/x"]);
     }
 }

@@ -1,1 +1,13 @@
+//! The tests of the outer rings, a file per subject. Each file has a table of its tests; this is the list of tables.
+//!
+//! To add one: a function that takes a [`crate::test::Stage`], and a line in its file's table.
 
+mod page;
+mod platform;
+
+use crate::test::Test;
+
+/// All of them, in the order they run in.
+pub fn all() -> Vec<Test> {
+    [platform::TESTS, page::TESTS].concat()
+}

@@ -1,0 +1,239 @@
+//! What a test of the outer rings is given: a page, browsers, and in the cluster's ring the cluster.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::dump;
+use crate::binaries;
+use crate::browser::Driver;
+use crate::cli::Profile;
+use crate::cluster::Cluster;
+use crate::cluster::control_plane::audit_log;
+use crate::cluster::process::Processes;
+use crate::command::command;
+use crate::install;
+use crate::kubectl::Kubectl;
+use crate::paths::Paths;
+use crate::progress::Progress;
+use crate::up::Up;
+
+/// The development server of the tests: other ports than its own, which somebody may be using.
+const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), ("--udp-port", 17882)];
+
+/// `spec.network.mediaPorts` of the example, one per slot.
+const CLUSTER_MEDIA_PORTS: [u16; 2] = [8443, 8444];
+
+/// The development server's name among processes.
+const DEV_SERVER: &str = "calls-sfu";
+
+/// It should be there within a second.
+const DEV_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a test stands on. One per ring; browsers are started anew for each test.
+#[derive(Debug)]
+pub struct Stage {
+    page: String,
+    paths: Paths,
+    runtime: Runtime,
+    driver: RefCell<Option<Driver>>,
+    test: Cell<&'static str>,
+    n_calls: Cell<u32>,
+    cluster: OnceCell<Cluster>,
+    kubectl: Option<Kubectl>,
+    dev: Option<Processes>,
+}
+
+/// A namespace of one test; it goes, with all in it, when it is dropped.
+#[derive(Debug)]
+pub struct TestNamespace<'a> {
+    name: String,
+    kubectl: &'a Kubectl,
+}
+
+/// Where the browser driver lies.
+pub fn driver_folder(paths: &Paths) -> PathBuf {
+    paths.repository().join("e2e/browser")
+}
+
+impl Stage {
+    /// Starts a development server.
+    pub fn dev(paths: &Paths, progress: &Progress) -> Result<Self> {
+        progress.step("Building the page", |step| binaries::build_page(paths, step))?;
+        let programs = progress.step("Building the programs", |_| binaries::build_product(paths, Profile::Ci))?;
+        let program = programs.get("calls-sfu").context("calls-sfu was not built")?;
+        let processes = Processes::new(&paths.build_logs().join("dev"));
+        let mut serve = command(program, ["serve", "--dev"]);
+        for (flag, port) in DEV_PORTS {
+            serve.args([flag, &port.to_string()]);
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEV_PORTS[0].1));
+        progress.step("Starting a development server", |_| {
+            processes.stop(DEV_SERVER)?;
+            processes.ensure(DEV_SERVER, &serve, &[])?;
+            processes.wait(&[DEV_SERVER], "it listens", DEV_LIMIT, || TcpStream::connect(address).is_ok())
+        })?;
+        let mut stage = Self::new(paths, format!("http://{address}"))?;
+        stage.dev = Some(processes);
+        Ok(stage)
+    }
+
+    /// Stands on a cluster that was brought up.
+    pub fn cluster(paths: &Paths, up: Up) -> Result<Self> {
+        let mut stage = Self::new(paths, up.page)?;
+        stage.kubectl = Some(up.kubectl);
+        if let Some(cluster) = up.cluster {
+            stage.cluster = OnceCell::from(cluster);
+        }
+        Ok(stage)
+    }
+
+    /// The page's address, e.g. `http://127.0.0.1:8080`.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// The ports media over TCP comes in at, of every SFU and slot.
+    pub fn media_tcp_ports(&self) -> Vec<u16> {
+        if self.dev.is_some() { vec![DEV_PORTS[1].1] } else { CLUSTER_MEDIA_PORTS.to_vec() }
+    }
+
+    /// The name of a call that nobody else uses: another one each time.
+    pub fn call_name(&self) -> String {
+        self.n_calls.set(self.n_calls.get() + 1);
+        format!("{}-{}-{}", dashed(self.test.get()), std::process::id(), self.n_calls.get())
+    }
+
+    /// Real browsers, to be driven within [`Stage::block_on`]. They end with the test.
+    pub fn browsers(&self) -> Result<Driver> {
+        let mut driver = self.driver.borrow_mut();
+        if driver.is_none() {
+            let _runtime = self.runtime.enter();
+            *driver = Some(Driver::start(&driver_folder(&self.paths))?);
+        }
+        driver.clone().context("the browser driver is gone")
+    }
+
+    /// Runs a future to its end, for tests that drive browsers.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// The cluster, as kubectl sees it. Only in the cluster's ring.
+    pub fn kubectl(&self) -> Result<&Kubectl> {
+        self.kubectl.as_ref().context("this ring has no cluster")
+    }
+
+    /// The local cluster: its nodes, processes and images. Only in the cluster's ring.
+    pub fn local_cluster(&self) -> Result<&Cluster> {
+        self.cluster.get().context("this ring has no local cluster")
+    }
+
+    /// The API server's audit log of the local cluster: one JSON event a line, metadata only.
+    pub fn audit_log(&self) -> PathBuf {
+        audit_log(&self.paths.cluster())
+    }
+
+    /// The repository, for tests that apply its examples.
+    pub fn repository(&self) -> &Path {
+        self.paths.repository()
+    }
+
+    /// The folder images are made in.
+    pub fn images(&self) -> PathBuf {
+        self.paths.images()
+    }
+
+    /// Makes a namespace for the running test, in which pods may use the host's network.
+    pub fn namespace(&self) -> Result<TestNamespace<'_>> {
+        let kubectl = self.kubectl()?;
+        self.n_calls.set(self.n_calls.get() + 1);
+        let mut name = format!("test-{}", dashed(self.test.get()));
+        // The limit of a label: names of namespaces are some.
+        name.truncate(45);
+        let name = format!("{}-{}-{}", name.trim_end_matches('-'), std::process::id(), self.n_calls.get());
+        kubectl.apply(&install::namespace(&name, "privileged"))?;
+        Ok(TestNamespace { name, kubectl })
+    }
+
+    /// Tells the stage which test it is for.
+    pub(super) fn begin(&self, test: &'static str) {
+        self.test.set(test);
+    }
+
+    /// Ends what the test started.
+    pub(super) fn end(&self) {
+        let _runtime = self.runtime.enter();
+        drop(self.driver.borrow_mut().take());
+    }
+
+    /// Writes down all there is to see, after a failure; returns where it is.
+    pub(super) fn dump(&self, test: &str) -> String {
+        let folder = self.paths.failures().join(dashed(test));
+        let console = self.driver.borrow().as_ref().map(Driver::console).unwrap_or_default();
+        let logs = match &self.dev {
+            Some(processes) => vec![processes.log(DEV_SERVER)],
+            None => Vec::new(),
+        };
+        let written = dump::write(&folder, &console, self.kubectl.as_ref(), &self.paths.cluster().join("logs"), &logs);
+        match written {
+            Ok(()) => format!("what there was to see is in {}", folder.display()),
+            Err(error) => format!("what there was to see could not be written: {error:#}"),
+        }
+    }
+
+    fn new(paths: &Paths, page: String) -> Result<Self> {
+        Ok(Self {
+            page,
+            paths: paths.clone(),
+            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
+            driver: RefCell::default(),
+            test: Cell::new(""),
+            n_calls: Cell::default(),
+            cluster: OnceCell::new(),
+            kubectl: None,
+            dev: None,
+        })
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(processes) = &self.dev {
+            let _ = processes.stop(DEV_SERVER);
+        }
+    }
+}
+
+impl TestNamespace<'_> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Applies an object in it.
+    pub fn apply(&self, mut object: Value) -> Result<()> {
+        object["metadata"]["namespace"] = self.name.as_str().into();
+        self.kubectl.apply(&object)
+    }
+
+    /// Waits until `wanted` answers about what kubectl gets in it.
+    pub fn wait<T>(&self, get: &[&str], limit: Duration, wanted: impl FnMut(&Value) -> Option<T>) -> Result<T> {
+        self.kubectl.wait(&[get, &["--namespace", &self.name]].concat(), limit, wanted)
+    }
+}
+
+impl Drop for TestNamespace<'_> {
+    fn drop(&mut self) {
+        let _ = self.kubectl.run(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}
+
+fn dashed(test: &str) -> String {
+    test.replace('_', "-")
+}
