@@ -25,7 +25,7 @@ pub const CALLS_NAME: &str = "main";
 const RELEASE: &str = "calls-operator";
 
 /// From a started operator to calls one can join.
-const READY_LIMIT: Duration = Duration::from_secs(180);
+const READY_LIMIT: Duration = Duration::from_mins(3);
 
 /// Installs the chart, or upgrades it to these images.
 pub fn chart(paths: &Paths, kubectl: &Kubectl, images: &ProductImages) -> Result<()> {
@@ -153,7 +153,7 @@ fn node_port(service: &Value) -> Option<u16> {
 
 fn node_addresses(nodes: &Value) -> Vec<Ipv4Addr> {
     let addresses =
-        nodes["items"].as_array().into_iter().flatten().flat_map(|node| node["status"]["addresses"].as_array());
+        nodes["items"].as_array().into_iter().flatten().filter_map(|node| node["status"]["addresses"].as_array());
     let internal = addresses.flatten().filter(|address| address["type"] == "InternalIP");
     internal.filter_map(|address| address["address"].as_str()?.parse().ok()).collect()
 }
@@ -182,7 +182,9 @@ mod tests {
     #[test]
     fn only_a_callscluster_gets_replicas() {
         let mut objects = [json!({"kind": "CallsCluster"}), json!({"kind": "Secret"})];
-        objects.iter_mut().for_each(|object| set_replicas(object, 3));
+        for object in &mut objects {
+            set_replicas(object, 3);
+        }
         assert_eq!(
             objects,
             [json!({"kind": "CallsCluster", "spec": {"sfu": {"replicas": 3}}}), json!({"kind": "Secret"})]

@@ -26,8 +26,8 @@ pub const CLUSTER: [&str; 10] = [
     "busybox-static",
 ];
 
-/// The browsers of the tests.
-pub const BROWSERS: [&str; 2] = ["chromium", "firefox-esr"];
+/// The browsers of the tests; Firefox plays sound only where there is a loudspeaker, if only a pretended one.
+pub const BROWSERS: [&str; 3] = ["chromium", "firefox-esr", "pulseaudio"];
 
 /// Services that packages of ours bring: on a machine run by systemd they would start with the next boot.
 const SERVICES: [&str; 2] = ["etcd.service", "containerd.service"];

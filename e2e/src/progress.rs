@@ -97,7 +97,7 @@ impl Step {
 
 /// A duration as people read it: tenths of seconds below a minute, then minutes and seconds.
 pub fn readable(duration: Duration) -> String {
-    if duration < Duration::from_secs(60) {
+    if duration < Duration::from_mins(1) {
         return format!("{:.1} s", duration.as_secs_f64());
     }
     let seconds = duration.as_secs();
@@ -118,7 +118,7 @@ mod tests {
     fn durations_are_readable() {
         assert_eq!(readable(Duration::from_millis(1240)), "1.2 s");
         assert_eq!(readable(Duration::from_secs(61)), "1m 01s");
-        assert_eq!(readable(Duration::from_secs(3600)), "60m 00s");
+        assert_eq!(readable(Duration::from_hours(1)), "60m 00s");
     }
 
     #[test]

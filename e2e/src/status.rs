@@ -45,5 +45,5 @@ pub fn print(paths: &Paths) -> Result<()> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().map(|line| format!("  {line}\n")).collect::<Vec<_>>().concat()
 }

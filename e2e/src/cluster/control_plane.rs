@@ -22,7 +22,7 @@ use crate::progress::Step;
 pub const PROCESSES: [&str; 4] = ["etcd", "apiserver", "controller-manager", "scheduler"];
 
 /// From nothing, on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// Every request is recorded with who asked for what, without bodies: a test compares granted with used permissions.
 const AUDIT_POLICY: &str = "\

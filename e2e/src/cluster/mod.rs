@@ -27,7 +27,7 @@ use crate::paths::Paths;
 use crate::progress::Progress;
 
 /// From a started kubelet to a Ready node.
-const NODE_LIMIT: Duration = Duration::from_secs(120);
+const NODE_LIMIT: Duration = Duration::from_mins(2);
 
 /// A running local cluster.
 #[derive(Debug)]

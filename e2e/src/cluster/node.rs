@@ -28,7 +28,7 @@ use crate::command::{command, run};
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// How long a namespace or a containerd takes at most to be there.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What a node is started with.
 #[derive(Debug)]

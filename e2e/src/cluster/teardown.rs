@@ -68,7 +68,9 @@ pub fn end_node(data: &Path, processes: &Processes, cgroups: &Hierarchies, layou
     };
     let is_empty = wait_for(LIMIT, || {
         let pids = remaining();
-        pids.iter().for_each(|pid| end(*pid, Signal::KILL));
+        for pid in &pids {
+            end(*pid, Signal::KILL);
+        }
         pids.is_empty()
     });
     if !is_empty {

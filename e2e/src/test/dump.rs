@@ -34,9 +34,9 @@ pub fn write(
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
         _ => fs::create_dir_all(folder)?,
     }
-    let lines: String =
+    let lines: Vec<String> =
         console.iter().map(|line| format!("{} {:<9} {}\n", line.person, line.level, line.text)).collect();
-    fs::write(folder.join("browsers.txt"), lines)?;
+    fs::write(folder.join("browsers.txt"), lines.concat())?;
     for log in logs {
         copy(log, folder)?;
     }

@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Two pods with an image that is there already.
-const POD_LIMIT: Duration = Duration::from_secs(60);
+const POD_LIMIT: Duration = Duration::from_mins(1);
 
 fn pods_on_the_host_network_hold_one_port_on_every_node(stage: &Stage) -> Result<()> {
     let cluster = stage.local_cluster()?;
