@@ -91,9 +91,9 @@ impl Connectivity {
         self.selected.is_some()
     }
 
-    /// The path to send on.
+    /// The path to send on; none without consent, when nothing may be sent (RFC 7675, section 5.1).
     pub const fn selected(&self) -> Option<Path> {
-        self.selected
+        if self.consent_lost { None } else { self.selected }
     }
 
     pub fn paths(&self) -> impl Iterator<Item = Path> {
@@ -165,8 +165,9 @@ mod tests {
         assert!(!connectivity.take_consent_lost(Time::from_millis(30_999)));
         assert!(connectivity.take_consent_lost(Time::from_millis(31_000)));
         assert!(!connectivity.take_consent_lost(Time::from_millis(40_000)));
-        assert_eq!(connectivity.consent_ends(), None);
+        assert_eq!((connectivity.consent_ends(), connectivity.selected()), (None, None));
         connectivity.handle_check(Time::from_millis(50_000), path(1), false);
         assert_eq!(connectivity.consent_ends(), Some(Time::from_millis(80_000)));
+        assert_eq!(connectivity.selected(), Some(path(1)));
     }
 }

@@ -91,9 +91,11 @@ impl Engine {
             subscription.interrupt();
             return;
         }
-        // While nothing is alive, it stays with what it has.
-        if let Some(layer) = choose(subscription.description.target, track.alive(now)) {
-            subscription.wanted = Some(layer);
+        // Where nothing is alive, a request may wake what has sent before: a screen that stands still.
+        let target = subscription.description.target;
+        let layer = choose(target, track.alive(now)).or_else(|| choose(target, track.known()));
+        if layer.is_some() {
+            subscription.wanted = layer;
         }
         if ready && subscription.is_waiting() && track.is_video() && !track.muted {
             let publisher = track.transport;

@@ -60,7 +60,7 @@ impl Engine {
             let due = transport.arrivals.next_at();
             self.schedule_at(index, due);
         }
-        let Some(route) = self.route_of(index, &header, located, packet) else { return };
+        let Some(route) = self.route_of(now, index, &header, located, packet) else { return };
         match route {
             Route::Media { track, layer } => {
                 self.output.stats.received.rtp.add(length);
@@ -74,13 +74,23 @@ impl Engine {
     }
 
     /// What a packet's stream carries; a stream seen for the first time is matched to a track and remembered.
-    fn route_of(&mut self, index: TransportIndex, header: &Header, located: Located, packet: &[u8]) -> Option<Route> {
+    fn route_of(
+        &mut self,
+        now: Time,
+        index: TransportIndex,
+        header: &Header,
+        located: Located,
+        packet: &[u8],
+    ) -> Option<Route> {
         let transport = self.transports.get_mut(index)?;
         if let Some(route) = transport.routes.get(&header.ssrc) {
             return Some(*route);
         }
         let tracks = transport.tracks.iter().filter_map(|track| Some((*track, self.tracks.get(*track)?)));
-        let route = match_stream(tracks, header, located, packet);
+        let route = match_stream(tracks, header, located, packet).filter(|route| {
+            let (Route::Media { track, layer } | Route::Repair { track, layer }) = *route;
+            self.tracks.get(track).is_some_and(|track| !track.is_straggler(now, layer, header.ssrc))
+        });
         let dropped = &mut self.output.stats.dropped;
         let Some(route) = route else {
             dropped.unmatched += 1;
@@ -107,7 +117,10 @@ impl Engine {
         };
         let current = track.layer(layer_index).and_then(|layer| layer.source.as_ref());
         if current.is_none_or(|source| source.ssrc != header.ssrc) {
-            track.start_source(&self.config, layer_index, header.ssrc, codec.clock_rate);
+            let rtx = track.start_source(&self.config, layer_index, header.ssrc, codec.clock_rate);
+            if let (Some(rtx), Some(transport)) = (rtx, self.transports.get_mut(track.transport)) {
+                transport.routes.remove(&rtx);
+            }
             self.handle_source_replaced(index, layer_index);
         }
         let Some(track) = self.tracks.get_mut(index) else { return };
@@ -144,6 +157,7 @@ impl Engine {
         // Browsers probe for bandwidth with empty retransmissions.
         let Some(retransmission) = rtx::read(header, packet) else { return };
         let ssrc = source.ssrc;
+        source.rtx = Some(header.ssrc);
         let sequence = source.sequence.peek(retransmission.sequence_number);
         let Some(extensions) = self.transports.get(track.transport).map(|transport| transport.extensions) else {
             return;

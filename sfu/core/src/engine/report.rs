@@ -94,6 +94,10 @@ impl Engine {
             let (mut expected, mut lost, mut jitter_ms, mut round_trip) = (0, 0, 0.0_f32, transport.round_trip);
             for source in track.layers.iter_mut().filter_map(|layer| layer.source.as_mut()) {
                 let Some((block, interval)) = source.statistics.report(now, source.ssrc) else { continue };
+                // A stream that sent nothing since the last report is not reported on (RFC 3550, section 6.4).
+                if interval.expected == 0 {
+                    continue;
+                }
                 blocks.push(block);
                 expected += interval.expected;
                 lost += interval.lost;

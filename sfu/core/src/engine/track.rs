@@ -56,6 +56,8 @@ pub struct Layer {
 pub struct Source {
     pub id: SourceId,
     pub ssrc: Ssrc,
+    /// Where its retransmissions come, once one has come.
+    pub rtx: Option<Ssrc>,
     pub clock_rate: u32,
     pub sequence: Unwrapper,
     pub history: History,
@@ -137,8 +139,9 @@ impl Track {
         self.description.codecs.iter().find(|codec| codec.rtx_payload_type == Some(payload_type)).copied()
     }
 
-    /// Begins a stream: the layer is from now on sent under this SSRC.
-    pub fn start_source(&mut self, config: &EngineConfig, layer: u8, ssrc: Ssrc, clock_rate: u32) {
+    /// Begins a stream: the layer is from now on sent under this SSRC. Returns where retransmissions of the stream that
+    /// is replaced came, which are of no use any more.
+    pub fn start_source(&mut self, config: &EngineConfig, layer: u8, ssrc: Ssrc, clock_rate: u32) -> Option<Ssrc> {
         let capacity = match self.description.kind {
             MediaKind::Audio => config.audio_history,
             MediaKind::Video => config.video_history,
@@ -148,6 +151,7 @@ impl Track {
         let source = Source {
             id,
             ssrc,
+            rtx: None,
             clock_rate,
             sequence: Unwrapper::default(),
             history: History::new(capacity),
@@ -156,7 +160,9 @@ impl Track {
             mapping: None,
         };
         let replaced = self.layer_mut(layer).and_then(|layer| layer.source.replace(source));
+        let rtx = replaced.as_ref().and_then(|source| source.rtx);
         self.retire(replaced);
+        rtx
     }
 
     /// A layer's stream has ended. What it sent may still be asked for.
@@ -178,6 +184,18 @@ impl Track {
     /// Which layers send, lowest first.
     pub fn alive(&self, now: Time) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
         self.layers.iter().map(move |layer| layer::is_alive(now, layer.last_packet))
+    }
+
+    /// Which layers have a stream, alive or not.
+    pub fn known(&self) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
+        self.layers.iter().map(|layer| layer.source.is_some())
+    }
+
+    /// Whether a packet of this SSRC is a straggler of a stream that has been replaced, or a retransmission of one.
+    /// Going back to it would interrupt the one that is alive.
+    pub fn is_straggler(&self, now: Time, layer: u8, ssrc: Ssrc) -> bool {
+        let is_alive = self.layer(layer).is_some_and(|layer| layer::is_alive(now, layer.last_packet));
+        is_alive && self.retired.iter().any(|source| source.ssrc == ssrc || source.rtx == Some(ssrc))
     }
 
     pub fn is_video(&self) -> bool {

@@ -10,6 +10,9 @@ use crate::time::Time;
 
 /// Each request costs the publisher a whole picture, and new subscribers all ask at once.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// A publisher that has not answered several requests has nothing to send; it is asked less often from then on.
+const LONG_INTERVAL: Duration = Duration::from_secs(3);
+const PATIENCE: u8 = 8;
 
 /// Whether an RTP payload is the first of a keyframe. For audio every packet is.
 ///
@@ -90,6 +93,7 @@ fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub struct KeyframeRequest {
     wanted: bool,
     asked: Option<Time>,
+    unanswered: u8,
 }
 
 impl KeyframeRequest {
@@ -101,11 +105,13 @@ impl KeyframeRequest {
     /// One came, or nobody waits any more.
     pub const fn satisfy(&mut self) {
         self.wanted = false;
+        self.unanswered = 0;
     }
 
     /// When a request is due.
     pub fn next_at(&self) -> Option<Time> {
-        self.wanted.then(|| self.asked.map_or(Time::ZERO, |asked| asked + MIN_INTERVAL))
+        let interval = if self.unanswered < PATIENCE { MIN_INTERVAL } else { LONG_INTERVAL };
+        self.wanted.then(|| self.asked.map_or(Time::ZERO, |asked| asked + interval))
     }
 
     /// Whether to send a request now. True at most once per interval.
@@ -113,6 +119,7 @@ impl KeyframeRequest {
         let due = self.next_at().is_some_and(|at| at <= now);
         if due {
             self.asked = Some(now);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
         due
     }
@@ -169,6 +176,17 @@ mod tests {
         assert_eq!(request.next_at(), None);
         request.want();
         assert_eq!(request.next_at(), Some(Time::from_millis(1010)), "the limit holds across keyframes");
+    }
+
+    #[test]
+    fn a_publisher_that_does_not_answer_is_asked_less_often() {
+        let mut request = KeyframeRequest::default();
+        request.want();
+        let mut asked = 0;
+        while let Some(next) = request.next_at().filter(|next| *next < Time::from_millis(60_000)) {
+            asked += u32::from(request.take_due(next));
+        }
+        assert_eq!(asked, 8 + 18);
     }
 
     proptest! {
