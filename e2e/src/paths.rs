@@ -1,9 +1,12 @@
 //! Where things lie: the repository, and the one cache folder that holds what is built and what runs.
 
 use std::env;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+
+use crate::progress::Progress;
 
 /// Folders the nodes see their own version of: the cache must not lie in them (see `cluster::node`).
 pub const HIDDEN_IN_NODES: [&str; 3] = ["/run", "/var/lib", "/var/log"];
@@ -64,6 +67,17 @@ impl Paths {
     /// All there is of the running cluster; gone after `down`.
     pub fn cluster(&self) -> PathBuf {
         self.cache.join("cluster")
+    }
+
+    /// Keeps others from changing the cluster until what is returned is dropped; waits for those who do.
+    pub fn lock_cluster(&self, progress: &Progress) -> Result<File> {
+        let path = self.cache.join("cluster.lock");
+        let file = File::create(&path).with_context(|| format!("failed to make {}", path.display()))?;
+        if file.try_lock().is_err() {
+            progress.say("Another `cargo e2e` is changing the cluster: waiting for it.");
+            file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
+        }
+        Ok(file)
     }
 
     /// The kubeconfig of the cluster's administrator.

@@ -55,6 +55,7 @@ pub fn up(paths: &Paths, progress: &Progress, options: &UpOptions) -> Result<Up>
         check_root()?;
     }
     let built = build(paths, progress, options.profile, options.context.is_none())?;
+    let _changing = paths.lock_cluster(progress)?;
     let (cluster, kubectl, images, replicas) = if let Some(context) = &options.context {
         let images = progress.step("Bringing the images to the cluster", |step| {
             existing::bring_images(context, options.registry.as_deref(), &built.images, step)
@@ -90,6 +91,7 @@ pub fn up_bare(paths: &Paths, progress: &Progress, n_nodes: u8) -> Result<Cluste
     install_packages(paths, progress)?;
     let programs = ClusterPrograms::locate(paths)?;
     build_cluster_programs(paths, progress, &programs)?;
+    let _changing = paths.lock_cluster(progress)?;
     Cluster::ensure(paths, progress, &programs, n_nodes)
 }
 

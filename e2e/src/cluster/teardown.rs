@@ -23,6 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Removes the cluster. Nothing there is no error.
 pub fn down(paths: &Paths, progress: &Progress) -> Result<()> {
+    let _changing = paths.lock_cluster(progress)?;
     let folder = paths.cluster();
     let processes = Processes::new(&folder);
     let nodes = existing_nodes(&folder);
