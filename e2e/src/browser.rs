@@ -18,8 +18,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 
-/// What a method may take when nothing else is said.
-pub const LIMIT: Duration = Duration::from_secs(15);
+/// What a method may take when nothing else is said: a busy machine with many browsers takes its time.
+pub const LIMIT: Duration = Duration::from_secs(30);
 /// Starting a browser on a busy machine.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(90);
 /// The driver keeps a method's limit itself and says what it saw last; beyond this much more it is taken for dead.
@@ -360,7 +360,8 @@ async fn read(output: ChildStdout, waiting: Arc<Waiting>, lines: Arc<Mutex<VecDe
                 lines.push_back(console);
             }
         } else if let Some(id) = line.id {
-            let answer = waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|all| all.remove(&id));
+            let answer =
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|all| all.remove(&id));
             if let Some(answer) = answer {
                 // Whoever asked may have given up.
                 let _ = answer.send(line.error.map_or(Ok(line.result), Err));
@@ -422,22 +423,26 @@ pub struct Person {
 }
 
 impl Person {
-    /// Joins with the microphone on; returns once in the call.
+    /// Joins with the microphone on; returns once in the call, with the time from pressing Join until then.
     ///
     /// # Errors
     /// [`BrowserError::Refused`] with the page's own words if it says no.
-    pub async fn join(&self) -> Result<()> {
-        self.join_within(LIMIT).await
-    }
-
-    /// As [`Self::join`], with a limit.
-    pub async fn join_within(&self, limit: Duration) -> Result<()> {
-        self.ask("join", json!({}), limit).await
+    pub async fn join(&self) -> Result<Duration> {
+        self.join_with(false).await
     }
 
     /// Joins with the microphone muted.
-    pub async fn join_muted(&self) -> Result<()> {
-        self.ask("join", json!({ "muted": true }), LIMIT).await
+    pub async fn join_muted(&self) -> Result<Duration> {
+        self.join_with(true).await
+    }
+
+    async fn join_with(&self, muted: bool) -> Result<Duration> {
+        #[derive(Deserialize)]
+        struct Joined {
+            ms: u64,
+        }
+        let joined: Joined = self.ask("join", json!({ "muted": muted }), LIMIT).await?;
+        Ok(Duration::from_millis(joined.ms))
     }
 
     pub async fn leave(&self) -> Result<()> {
@@ -548,6 +553,11 @@ impl Person {
     /// Waits until `count` codes were read from the shared screen, each greater than the one before.
     pub async fn see_advance(&self, count: usize, limit: Duration) -> Result<Vec<u32>> {
         self.ask("waitCodes", json!({ "count": count }), limit).await
+    }
+
+    /// Waits until no screen is shown any more.
+    pub async fn wait_no_share(&self, limit: Duration) -> Result<()> {
+        self.ask("waitSelector", json!({ "selector": ".shared", "gone": true }), limit).await
     }
 
     pub async fn stats(&self) -> Result<Stats> {

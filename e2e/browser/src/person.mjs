@@ -65,12 +65,16 @@ export class Person {
     );
     if (muted) await page.click('.preview-controls [aria-label="Mute"]');
     await page.click('.lobby-form button[type=submit]');
+    const pressed = Date.now();
     let last;
     await this.#until(end, () => `not in the call: ${JSON.stringify(last)}`, async () => {
       last = await this.inPage('state');
-      if (last.problem !== null && last.phase !== 'call') throw new Error(`the page refuses: ${last.problem}`);
+      if (last.problem !== null && last.phase !== 'call') {
+        throw new Error(`the page refuses after ${Date.now() - pressed} ms: ${last.problem}`);
+      }
       return last.phase === 'call';
     });
+    return { ms: Date.now() - pressed };
   }
 
   async leave({ limit }) {

@@ -3,7 +3,7 @@ import { endLeftovers, launch } from './browsers.mjs';
 import { Person } from './person.mjs';
 
 /** Milliseconds a method may take when the request names no `limit`. */
-const DEFAULT_LIMIT = 15_000;
+const DEFAULT_LIMIT = 30_000;
 
 export class Session {
   #emit;

@@ -134,7 +134,13 @@ export function Lobby({ call, link, person, joining, problem, onJoin }: Props) {
             </div>
           )}
           <div className="lobby-actions">
-            <button type="submit" className="button button-primary button-large" disabled={joining || trimmed === ''}>
+            <button
+              type="submit"
+              className="button button-primary button-large"
+              disabled={trimmed === ''}
+              // Not disabled while joining: it would lose the focus, and the keyboard its place.
+              aria-disabled={joining}
+            >
               {joining ? 'Joining…' : problem?.retry ? 'Try again' : 'Join'}
             </button>
             <CopyLink link={link} />

@@ -1,0 +1,220 @@
+//! Calls that people have, played by real browsers: the same against a development server and a cluster.
+//!
+//! Each scenario gets the address of a page and a call of its own, and fails with what somebody did not hear or see.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::browser::{Browser, BrowserError, Driver, Kind, LaunchOptions, Person, Visitor};
+
+/// For something to reach another browser on a busy machine; what a person waits is measured apart.
+const SOON: Duration = Duration::from_secs(20);
+/// A mute must silence within this time; the measuring itself takes some of it.
+const SILENCE_WITHIN: Duration = Duration::from_secs(1);
+/// A person whose media finds no way must be told within this time.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Tones are far enough apart that no browser's audio processing mixes them up.
+const ADA: Visitor<'static> = visitor("Ada", 440);
+const BO: Visitor<'static> = visitor("Bo", 880);
+const CY: Visitor<'static> = visitor("Cy", 620);
+
+const fn visitor(name: &'static str, tone: u32) -> Visitor<'static> {
+    Visitor { name, tone, devices: crate::browser::Devices::All }
+}
+
+/// Two people in two browsers do everything a call is for; a third who joins later sees the raised hand.
+///
+/// `page` is an address such as `http://127.0.0.1:7880`, `call` a name nobody else uses.
+pub async fn two_people_hold_a_call(driver: &Driver, page: &str, call: &str, kinds: [Kind; 2]) -> Result<()> {
+    let options = LaunchOptions::default();
+    let first = driver.launch(kinds[0], &options).await?;
+    let second = driver.launch(kinds[1], &options).await?;
+    let ada = first.join(&address(page, call, kinds[0]), &ADA).await?;
+    let bo = second.join(&address(page, call, kinds[1]), &BO).await?;
+
+    for person in [&ada, &bo] {
+        person.wait_console("rtc connected", SOON).await?;
+    }
+    ada.hear(BO.name, BO.tone, SOON).await?;
+    bo.hear(ADA.name, ADA.tone, SOON).await?;
+
+    for (shows, sees) in [(&ada, &bo), (&bo, &ada)] {
+        shows.share().await?;
+        sees.see_advance(5, SOON).await?;
+        shows.stop_sharing().await?;
+        sees.wait_no_share(SOON).await?;
+    }
+
+    bo.react("🎉").await?;
+    ada.wait_state(json!({ "reactions": [{ "emoji": "🎉", "name": BO.name }] }), SOON).await?;
+
+    ada.chat("Hello Bo").await?;
+    bo.chat("Hello Ada").await?;
+    bo.wait_state(json!({ "chat": [{ "from": ADA.name, "text": "Hello Bo", "own": false }] }), SOON).await?;
+    ada.wait_state(json!({ "chat": [{ "from": BO.name, "text": "Hello Ada", "own": false }] }), SOON).await?;
+
+    ada.raise_hand().await?;
+    bo.wait_tile(ADA.name, json!({ "hand": true }), SOON).await?;
+    let cy = first.join(&address(page, call, kinds[0]), &CY).await?;
+    let seen = cy.wait_tile(ADA.name, json!({ "hand": true, "host": true }), SOON).await?;
+    ensure!(seen.people.iter().filter(|tile| tile.host).count() == 1, "Cy sees not one host: {:?}", seen.people);
+    cy.leave().await?;
+    bo.wait_gone(CY.name, SOON).await?;
+    ada.lower_hand().await?;
+    bo.wait_tile(ADA.name, json!({ "hand": false }), SOON).await?;
+
+    mute_silences(&ada, &bo).await?;
+
+    ada.leave().await?;
+    bo.wait_gone(ADA.name, SOON).await?;
+    bo.wait_tile(BO.name, json!({ "host": true }), SOON).await?;
+    close([first, second]).await
+}
+
+async fn mute_silences(speaker: &Person, listener: &Person) -> Result<()> {
+    speaker.mute().await?;
+    let muted = Instant::now();
+    listener.hear_silence(&speaker.name, SOON).await?;
+    let took = muted.elapsed();
+    ensure!(took < SILENCE_WITHIN, "{} was still heard {took:?} after muting", speaker.name);
+    listener.wait_tile(&speaker.name, json!({ "muted": true }), SOON).await?;
+    speaker.unmute().await?;
+    listener.hear(&speaker.name, ADA.tone, SOON).await?;
+    Ok(())
+}
+
+/// Somebody whose network drops UDP talks over TCP with somebody whose network does not. Needs root.
+pub async fn blocked_udp_talks_over_tcp(driver: &Driver, page: &str, call: &str, kind: Kind) -> Result<()> {
+    let free = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+    let blocked = driver.launch(kind, &LaunchOptions { drop_udp: true, ..LaunchOptions::default() }).await?;
+    let ada = free.join(&address(page, call, Kind::Chromium), &ADA).await?;
+    let bo = blocked.join(&address(page, call, kind), &BO).await?;
+    let line = bo.wait_console("rtc connected", SOON).await?;
+    ensure!(line.text.contains("tcp"), "the console says: {}", line.text);
+    ada.hear(BO.name, BO.tone, SOON).await?;
+    bo.hear(ADA.name, ADA.tone, SOON).await?;
+    let protocol = bo.stats().await?.protocol;
+    ensure!(protocol.as_deref() == Some("tcp"), "media goes over {protocol:?}");
+    close([free, blocked]).await
+}
+
+/// Somebody whose network drops UDP and the TCP media ports is told what to do, in time. Needs root.
+pub async fn blocked_media_is_explained(
+    driver: &Driver,
+    page: &str,
+    call: &str,
+    kind: Kind,
+    tcp_ports: &[u16],
+) -> Result<()> {
+    let options = LaunchOptions { drop_udp: true, drop_tcp_ports: tcp_ports.to_vec() };
+    let blocked = driver.launch(kind, &options).await?;
+    let bo = blocked.open(&address(page, call, kind), &BO).await?;
+    match bo.join().await {
+        Ok(_) => bail!("Bo is in the call though no media can get through"),
+        Err(BrowserError::Refused { reason, .. }) => {
+            ensure!(reason.contains("Your network lets neither UDP nor TCP media through"), "Bo is told: {reason}");
+            let told = refused_after(&reason).with_context(|| format!("no time in: {reason}"))?;
+            ensure!(told < TOLD_WITHIN, "Bo is told only after {told:?}");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    close([blocked]).await
+}
+
+/// The time in `the page refuses after 9120 ms: …`.
+fn refused_after(reason: &str) -> Option<Duration> {
+    let (_, rest) = reason.split_once("refuses after ")?;
+    let (number, _) = rest.split_once(" ms")?;
+    number.parse().ok().map(Duration::from_millis)
+}
+
+/// A call's address; Firefox shares a canvas there, because without a display it captures no screen.
+fn address(page: &str, call: &str, kind: Kind) -> String {
+    let page = page.trim_end_matches('/');
+    match kind {
+        Kind::Chromium => format!("{page}/c/{call}"),
+        Kind::Firefox => format!("{page}/c/{call}?share=canvas"),
+    }
+}
+
+async fn close<const N: usize>(browsers: [Browser; N]) -> Result<()> {
+    for browser in browsers {
+        browser.close().await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_refusal_is_read() {
+        let reason = "the page refuses after 9120 ms: Sound and video cannot get through";
+        assert_eq!(refused_after(reason), Some(Duration::from_millis(9120)));
+        assert_eq!(refused_after("not in the call"), None);
+    }
+
+    #[test]
+    fn firefox_shares_a_canvas() {
+        assert_eq!(address("http://localhost:7880/", "a", Kind::Firefox), "http://localhost:7880/c/a?share=canvas");
+        assert_eq!(address("http://localhost:7880", "a", Kind::Chromium), "http://localhost:7880/c/a");
+    }
+
+    /// Plays a scenario by hand against any server: `CALLS_PAGE=http://127.0.0.1:7880 cargo test -p e2e -- --ignored
+    /// by_hand`, with `CALLS_TCP_PORTS=7881`.
+    fn by_hand<F: Future<Output = Result<()>>>(play: impl FnOnce(Driver, String, String) -> F) {
+        let page = std::env::var("CALLS_PAGE").unwrap_or_else(|_| "http://127.0.0.1:7880".into());
+        let call = format!("by-hand-{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], "");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let driver = Driver::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("browser")).expect("a driver");
+            if let Err(error) = play(driver.clone(), page, call).await {
+                for line in driver.console() {
+                    eprintln!("{} {}: {}", line.person, line.level, line.text);
+                }
+                panic!("{error:#}");
+            }
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a server and browsers"]
+    fn by_hand_chromium_and_chromium() {
+        by_hand(|driver, page, call| async move {
+            two_people_hold_a_call(&driver, &page, &call, [Kind::Chromium, Kind::Chromium]).await
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a server and browsers"]
+    fn by_hand_chromium_and_firefox() {
+        by_hand(|driver, page, call| async move {
+            two_people_hold_a_call(&driver, &page, &call, [Kind::Chromium, Kind::Firefox]).await
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a server, browsers and root"]
+    fn by_hand_blocked_udp() {
+        by_hand(|driver, page, call| async move {
+            blocked_udp_talks_over_tcp(&driver, &page, &call, Kind::Chromium).await?;
+            blocked_udp_talks_over_tcp(&driver, &page, &call, Kind::Firefox).await
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a server, browsers and root"]
+    fn by_hand_blocked_media() {
+        let ports = std::env::var("CALLS_TCP_PORTS").unwrap_or_else(|_| "7881".into());
+        let ports: Vec<u16> = ports.split(',').map(|port| port.parse().expect("a port")).collect();
+        by_hand(|driver, page, call| async move {
+            blocked_media_is_explained(&driver, &page, &call, Kind::Chromium, &ports).await
+        });
+    }
+}
