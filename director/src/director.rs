@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::tls::{Reloading, TlsFiles, TlsFilesError};
 use tokio::net::TcpListener;
@@ -35,8 +36,9 @@ pub struct Director {
 }
 
 impl Director {
-    /// Starts following the SFUs in `listed`, with the certificate in `tls_directory`.
-    pub fn start(tls_directory: &Path, listed: Listed) -> Result<Self, TlsFilesError> {
+    /// Starts following the SFUs in `listed`, with the certificate in `tls_directory`. Requests that nothing can take
+    /// are held for `hold`; see [`crate::trip::HOLD`].
+    pub fn start(tls_directory: &Path, listed: Listed, hold: Duration) -> Result<Self, TlsFilesError> {
         let connector = Arc::new(Connector::new(Reloading::open(tls_directory, TlsFiles::client_config)?));
         let view = Arc::new(View::default());
         let (metrics, registry) = Metrics::new(view.clone());
@@ -51,7 +53,7 @@ impl Director {
             async move { connector.follow_certificates().await }
         });
         let router = Router::new(view.clone(), connector.clone(), metrics.clone());
-        let proxy = Proxy { view: view.clone(), connector, router, metrics };
+        let proxy = Proxy { view: view.clone(), connector, router, metrics, hold };
         Ok(Self { proxy: Arc::new(proxy), health: Arc::new(Health::new(view, registry)), _tasks: tasks })
     }
 

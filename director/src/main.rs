@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use calls_director::cli::{Cli, Command, LogFormat, ServeArgs};
 use calls_director::director::Director;
+use calls_director::trip::HOLD;
 use calls_director::{discover, listen};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
     let (list, listed) = watch::channel(None);
-    let director = Director::start(&arguments.tls, listed)
+    let director = Director::start(&arguments.tls, listed, HOLD)
         .with_context(|| format!("the certificates in {} cannot be used", arguments.tls.display()))?;
     match (&arguments.service, &arguments.namespace) {
         (Some(service), Some(namespace)) => {

@@ -44,6 +44,8 @@ pub struct Proxy {
     pub connector: Arc<Connector>,
     pub router: Router,
     pub metrics: Arc<Metrics>,
+    /// How long a request is held while nothing can take it.
+    pub hold: Duration,
 }
 
 /// A request that can be sent several times, if it has no body.
@@ -100,7 +102,7 @@ impl Proxy {
         upgrade: Option<OnUpgrade>,
     ) -> (RequestOutcome, Response<ResponseBody>) {
         let began = Instant::now();
-        let mut trip = Trip::new(wanted, began);
+        let mut trip = Trip::new(wanted, began + self.hold);
         loop {
             let (address, found) = match self.router.find(&mut trip).await {
                 Ok(route) => route,

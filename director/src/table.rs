@@ -398,3 +398,6 @@ impl Sfu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

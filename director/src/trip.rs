@@ -60,10 +60,11 @@ pub enum Found {
 }
 
 impl Trip {
-    pub fn new(wanted: Wanted, now: Instant) -> Self {
+    /// A request that is held until `deadline` at most; see [`HOLD`].
+    pub fn new(wanted: Wanted, deadline: Instant) -> Self {
         Self {
             wanted,
-            deadline: now + HOLD,
+            deadline,
             refused: HashSet::new(),
             unreachable: None,
             claimed: None,
@@ -158,3 +159,6 @@ impl Trip {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! An SFU without media: the real fleet API and listener, and a websocket that says who it is and echoes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use calls_director::sfu_address::SfuAddress;
+use fleet::api::{REFUSED_DRAINING, REFUSED_HEADER, SfuLoad, SfuState, SfuStatus};
+use fleet::names::tls_name;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::certificates::Certificates;
+use crate::sfu::fleet_api::{self, FleetHandle, RunningCalls};
+use crate::sfu::tls;
+
+pub struct FakeSfu {
+    pub name: String,
+    pub address: SfuAddress,
+    pub calls: Arc<RunningCalls>,
+    status: watch::Sender<SfuStatus>,
+    refusing: Arc<AtomicBool>,
+    killed: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Served {
+    name: String,
+    calls: Arc<RunningCalls>,
+    status: watch::Sender<SfuStatus>,
+    refusing: Arc<AtomicBool>,
+    killed: CancellationToken,
+}
+
+#[derive(Deserialize)]
+struct JoinQuery {
+    access_token: String,
+}
+
+impl FakeSfu {
+    pub async fn start(certificates: &Certificates, name: &str) -> Self {
+        Self::start_at(certificates, name, TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub fn start_at(certificates: &Certificates, name: &str, listener: TcpListener) -> Self {
+        let status = watch::Sender::new(SfuStatus {
+            name: name.into(),
+            node: String::new(),
+            version: "test".into(),
+            state: SfuState::Active,
+            candidates: Vec::new(),
+            address_problem: None,
+            load: SfuLoad::default(),
+        });
+        let calls = Arc::new(RunningCalls::default());
+        let draining = status.clone();
+        let drain = move || draining.send_modify(|status| status.state = SfuState::Draining);
+        let served = Served {
+            name: name.into(),
+            calls: calls.clone(),
+            status: status.clone(),
+            refusing: Arc::default(),
+            killed: CancellationToken::new(),
+        };
+        let (refusing, killed) = (served.refusing.clone(), served.killed.clone());
+        let app = Router::new()
+            .route("/rtc", get(join))
+            .fallback(any(echo))
+            .with_state(served)
+            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), drain)));
+        let address = listener.local_addr().unwrap().into();
+        let stop = killed.clone();
+        let tls = certificates.server(tls_name::SFU);
+        tokio::spawn(async move { tls::serve(listener, tls, app, stop.cancelled_owned()).await });
+        Self { name: name.into(), address, calls, status, refusing, killed }
+    }
+
+    /// Changes what it says of itself.
+    pub fn report(&self, change: impl FnOnce(&mut SfuStatus)) {
+        self.status.send_modify(change);
+    }
+
+    pub fn state(&self) -> SfuState {
+        self.status.borrow().state
+    }
+
+    /// Refuses new calls, before saying so to anybody who watches.
+    pub fn refuse_new_calls(&self) {
+        self.refusing.store(true, Ordering::Relaxed);
+    }
+
+    /// As `kill -9` would: the listener and every connection are gone.
+    pub fn kill(&self) {
+        self.killed.cancel();
+    }
+}
+
+impl Drop for FakeSfu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn join(State(sfu): State<Served>, Query(query): Query<JoinQuery>, upgrade: WebSocketUpgrade) -> Response {
+    let call = crate::fleet_bench::call_of(&query.access_token);
+    if sfu.refusing.load(Ordering::Relaxed) && !sfu.calls.contains(&call) {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(REFUSED_HEADER, REFUSED_DRAINING)]).into_response();
+    }
+    sfu.calls.started(&call);
+    sfu.status.send_modify(|status| status.load.participants += 1);
+    upgrade.max_message_size(16 << 20).max_frame_size(16 << 20).on_upgrade(move |socket| talk(sfu, socket))
+}
+
+/// Says its name, then gives back what it gets, until the client goes or the SFU is killed.
+async fn talk(sfu: Served, mut socket: WebSocket) {
+    let talking = async {
+        socket.send(Message::Text(sfu.name.as_str().into())).await.ok()?;
+        while let Some(Ok(message)) = socket.recv().await {
+            if matches!(message, Message::Binary(_)) {
+                socket.send(message).await.ok()?;
+            }
+        }
+        Some(())
+    };
+    tokio::select! {
+        _ = talking => {}
+        () = sfu.killed.cancelled() => {}
+    }
+}
+
+/// Who it is, what was asked and for whom; a body comes back as it was.
+async fn echo(State(sfu): State<Served>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
+    let answer = if body.is_empty() {
+        Body::from(format!("{} {uri} host={} for={}", sfu.name, of("host"), of("x-forwarded-for")))
+    } else {
+        Body::from(body)
+    };
+    ([("x-sfu", sfu.name)], answer).into_response()
+}
