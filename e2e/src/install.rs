@@ -21,6 +21,9 @@ pub const CALLS_NAMESPACE: &str = "calls";
 /// The example's CallsCluster; its Service has the same name.
 pub const CALLS_NAME: &str = "main";
 
+/// The chart's kind of object.
+const CRD: &str = "crd/callsclusters.callscluster.io";
+
 /// The chart's release.
 const RELEASE: &str = "calls-operator";
 
@@ -42,7 +45,8 @@ pub fn chart(paths: &Paths, kubectl: &Kubectl, images: &ProductImages) -> Result
              pending goes with `helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE}`",
             kubectl.flags_for_people()
         )
-    })
+    })?;
+    kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", CRD]).map(drop)
 }
 
 /// Applies the example with one replica per node.
@@ -53,10 +57,11 @@ pub fn example(paths: &Paths, kubectl: &Kubectl, replicas: usize) -> Result<()> 
         bail!("{} is missing", file.display());
     }
     let file = file.to_string_lossy().into_owned();
-    let flags = ["--dry-run=client", "--validate=strict", "--filename", &file, "--namespace", CALLS_NAMESPACE];
-    let objects = kubectl.json(&[&["create"], &flags[..]].concat())?;
-    let objects = if objects["kind"] == "List" { objects["items"].clone() } else { json!([objects]) };
-    for mut object in objects.as_array().cloned().unwrap_or_default() {
+    // Writes one JSON object after the other, not a list.
+    let objects =
+        kubectl.run(&["create", "--dry-run=client", "--validate=strict", "--output", "json", "--filename", &file])?;
+    for object in serde_json::Deserializer::from_str(&objects).into_iter::<Value>() {
+        let mut object = object.context("kubectl wrote no JSON")?;
         set_replicas(&mut object, replicas);
         kubectl.apply(&object)?;
     }

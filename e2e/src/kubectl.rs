@@ -63,7 +63,10 @@ impl Kubectl {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         match &self.target {
-            Target::Local(file) => command.arg("--kubeconfig").arg(file),
+            // What kubectl remembers of a cluster goes with the cluster, not into the person's home.
+            Target::Local(file) => {
+                command.arg("--kubeconfig").arg(file).arg("--cache-dir").arg(file.with_file_name("kubectl-cache"))
+            }
             Target::Context(name) => command.args(["--context", name]),
         };
         command.args(arguments).stdin(Stdio::null());
