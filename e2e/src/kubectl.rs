@@ -156,10 +156,19 @@ pub fn is_node_ready(nodes: &Value, name: &str) -> bool {
     node.and_then(|node| condition(node, "Ready")).is_some_and(|ready| ready["status"] == "True")
 }
 
-/// What is worth telling of an object that did not become what it should: its status, or all of it.
+/// What is worth telling of an object that did not become what it should: its conditions, its status, or all of it.
 fn last_seen(object: &Value) -> String {
-    let seen = if object["status"].is_null() { object } else { &object["status"] };
-    seen.to_string()
+    let Some(conditions) = object["status"]["conditions"].as_array() else {
+        let seen = if object["status"].is_null() { object } else { &object["status"] };
+        return seen.to_string();
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = |condition: &Value| {
+        let [kind, status, reason, message] =
+            ["type", "status", "reason", "message"].map(|field| text(&condition[field]));
+        format!("\n  {kind}={status} {reason}: {message}")
+    };
+    conditions.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -167,6 +176,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_was_last_seen_is_told_by_conditions() {
+        let ready =
+            json!({"type": "Ready", "status": "False", "reason": "SfuNotReady", "message": "0 of 2 SFUs serve."});
+        let object = json!({"status": {"conditions": [ready], "replicas": 2}});
+        assert_eq!(last_seen(&object), "\n  Ready=False SfuNotReady: 0 of 2 SFUs serve.");
+        assert_eq!(last_seen(&json!({"status": {"replicas": 2}})), r#"{"replicas":2}"#);
+    }
 
     #[test]
     fn a_node_is_ready_when_its_condition_says_so() {
