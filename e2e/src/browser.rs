@@ -555,6 +555,12 @@ impl Person {
         self.ask("waitCodes", json!({ "count": count }), limit).await
     }
 
+    /// Waits until the page says that it reconnects.
+    pub async fn wait_banner(&self, limit: Duration) -> Result<()> {
+        let selector = r#"[data-banner="resuming"], [data-banner="reconnecting"]"#;
+        self.ask("waitSelector", json!({ "selector": selector }), limit).await
+    }
+
     /// Waits until no screen is shown any more.
     pub async fn wait_no_share(&self, limit: Duration) -> Result<()> {
         self.ask("waitSelector", json!({ "selector": ".shared", "gone": true }), limit).await

@@ -86,6 +86,60 @@ async fn mute_silences(speaker: &Person, listener: &Person) -> Result<()> {
     Ok(())
 }
 
+/// Two people talk and one has a hand up; `kill` ends their server the hard way, and something starts another. They are
+/// talking again on their own within `limit`, and the hand is still up.
+pub async fn a_killed_server_is_survived<F>(
+    driver: &Driver,
+    page: &str,
+    call: &str,
+    limit: Duration,
+    kill: impl FnOnce() -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let options = LaunchOptions::default();
+    let first = driver.launch(Kind::Chromium, &options).await?;
+    let second = driver.launch(Kind::Chromium, &options).await?;
+    let ada = first.join(&address(page, call, Kind::Chromium), &ADA).await?;
+    let bo = second.join(&address(page, call, Kind::Chromium), &BO).await?;
+    ada.hear(BO.name, BO.tone, SOON).await?;
+    bo.hear(ADA.name, ADA.tone, SOON).await?;
+    bo.raise_hand().await?;
+    ada.wait_tile(BO.name, json!({ "hand": true }), SOON).await?;
+
+    kill().await.context("the server could not be killed")?;
+    let killed = Instant::now();
+    // The banner shows that they noticed: what is heard from here on is a new connection, not the rest of the old.
+    ada.wait_banner(limit).await?;
+    tokio::try_join!(ada.hear(BO.name, BO.tone, limit), bo.hear(ADA.name, ADA.tone, limit))?;
+    let took = killed.elapsed();
+    ensure!(took < limit, "Ada and Bo talk again only after {took:?}");
+    ada.wait_tile(BO.name, json!({ "hand": true }), SOON).await?;
+    close([first, second]).await
+}
+
+/// Several calls at once, of two people each: both hear each other and see nobody else, wherever the fleet put them.
+pub async fn every_call_is_whole(driver: &Driver, page: &str, calls: &[String]) -> Result<()> {
+    let options = LaunchOptions::default();
+    let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
+    let mut pairs = Vec::new();
+    for call in calls {
+        let address = address(page, call, Kind::Chromium);
+        pairs.push((browsers[0].join(&address, &ADA).await?, browsers[1].join(&address, &BO).await?, call));
+    }
+    for (ada, bo, call) in &pairs {
+        let here = || format!("in {call}");
+        ada.hear(BO.name, BO.tone, SOON).await.with_context(here)?;
+        bo.hear(ADA.name, ADA.tone, SOON).await.with_context(here)?;
+        for person in [ada, bo] {
+            let people = person.state().await?.people;
+            ensure!(people.len() == 2, "{} sees {} people in {call}: {people:?}", person.name, people.len());
+        }
+    }
+    close(browsers).await
+}
+
 /// Somebody whose network drops UDP talks over TCP with somebody whose network does not. Needs root.
 pub async fn blocked_udp_talks_over_tcp(driver: &Driver, page: &str, call: &str, kind: Kind) -> Result<()> {
     let free = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
@@ -196,6 +250,15 @@ mod tests {
     fn by_hand_chromium_and_firefox() {
         by_hand(|driver, page, call| async move {
             two_people_hold_a_call(&driver, &page, &call, [Kind::Chromium, Kind::Firefox]).await
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a server and browsers"]
+    fn by_hand_five_calls() {
+        by_hand(|driver, page, call| async move {
+            let calls: Vec<String> = (1..=5).map(|number| format!("{call}-{number}")).collect();
+            every_call_is_whole(&driver, &page, &calls).await
         });
     }
 

@@ -27,7 +27,9 @@ export class Person {
     if (colorScheme !== undefined) {
       await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: colorScheme }]);
     }
-    const keep = (line) => {
+    const keep = ({ level, text }) => {
+      // Browsers write the address of a failed websocket to the console, and the token is in it.
+      const line = { level, text: text.replace(/(access_token=)[^&\s"']+/g, '$1…') };
       person.#lines.push(line);
       if (person.#lines.length > LINES_KEPT) person.#lines.shift();
       onLine(line);
