@@ -23,7 +23,7 @@ export function Banners({ room, connection, sharing, onStopSharing }: Props) {
       {connection === ConnectionState.SignalReconnecting && (
         <div className="banner banner-warning" role="status" data-banner="resuming">
           <span className="spinner" aria-hidden="true" />
-          Reconnecting to the server. You can go on talking.
+          Reconnecting to the server…
         </div>
       )}
       {!sound.canPlayAudio && (
