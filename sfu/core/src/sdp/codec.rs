@@ -314,6 +314,8 @@ mod tests {
         assert_eq!(numbers(&[(63, "red/48000/2", "9/9"), opus, (9, "G722/8000", "x")]), [111]);
         assert_eq!(numbers(&[(63, "red/48000/2", "x"), opus]), [111]);
         assert_eq!(numbers(&[(111, "opus/48000/1", "x"), (0, "PCMU/8000", "x")]), [0]);
+        let without_opus = CodecPolicy { enabled: vec![Codec::Red] };
+        assert_eq!(accept(&section("audio", &[(63, "red/48000/2", "111/111"), opus]), &without_opus), []);
     }
 
     #[test]

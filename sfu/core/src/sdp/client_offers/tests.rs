@@ -154,6 +154,9 @@ fn missing_places_are_asked_for_once_and_again_after_a_lost_connection() {
     offer(&mut negotiation, &full);
     assert_eq!(answer(&mut negotiation).started.len(), 3);
     assert_eq!(negotiation.section_request(), None);
+
+    negotiation.subscribe(subscription(5, MediaKind::Video));
+    assert_eq!(negotiation.section_request(), request(0, 1), "what was asked for has come");
 }
 
 #[test]
