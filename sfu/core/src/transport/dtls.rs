@@ -144,7 +144,10 @@ impl Dtls {
             let connected = guard(|| endpoint.connect(instant(now), PEER, config, None));
             dtls.phase = Phase::Handshaking(Box::new(endpoint));
             match connected {
-                Ok(Ok(())) => dtls.collect_datagrams(),
+                Ok(Ok(())) => {
+                    dtls.collect_datagrams();
+                    dtls.retransmission.observe(dtls.library_timeout());
+                }
                 Ok(Err(_)) | Err(Panicked) => dtls.end(DtlsEnd::Internal),
             }
         }

@@ -297,7 +297,9 @@ impl Sctp {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` if nothing is under way.
     pub fn poll_timeout(&self) -> Option<Time> {
         let at = self.socket.poll_timeout();
-        (!self.ended && at != SocketTime::infinite_future()).then(|| self.origin + (at - SocketTime::zero()))
+        // Rounded up to what a time can say: the library does nothing a nanosecond before its time.
+        let round_up = Duration::from_nanos(999);
+        (!self.ended && at != SocketTime::infinite_future()).then(|| self.origin + (at + round_up - SocketTime::zero()))
     }
 
     /// What is to be done next; `None` when nothing is left.

@@ -12,7 +12,7 @@ pub(super) fn instant(time: Time) -> Instant {
     ORIGIN.checked_add(Duration::from_micros(time.as_micros())).unwrap_or(*ORIGIN)
 }
 
-/// The time an instant made by [`instant`] stands for, rounded up to the microsecond.
+/// The time an instant stands for, rounded up to the microsecond.
 pub(super) fn time(instant: Instant) -> Time {
-    Time::ZERO + instant.saturating_duration_since(*ORIGIN)
+    Time::ZERO + (instant.saturating_duration_since(*ORIGIN) + Duration::from_nanos(999))
 }

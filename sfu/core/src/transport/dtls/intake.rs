@@ -4,6 +4,8 @@
 //! plaintext after the handshake. What passes here is bounded for the life of an association, and after the handshake
 //! nothing passes that is not encrypted: who can spoof the client's address but has no keys changes nothing.
 
+use std::collections::BTreeMap;
+
 use super::record::{ContentType, Record};
 
 /// Handshake bytes an association takes in its life. A handshake has about 3 KiB, 6 with a long chain; lossy ones
@@ -21,6 +23,7 @@ pub(super) struct Intake {
     /// Records with this number and below belong to a former owner of the association.
     floor: Option<u64>,
     highest_record: Option<u64>,
+    messages: Messages,
 }
 
 impl Intake {
@@ -42,7 +45,7 @@ impl Intake {
 
     pub(super) fn admit(&mut self, record: &Record<'_>, established: bool) -> bool {
         let possible = match record.epoch {
-            0 => !established && is_sound_plaintext(record),
+            0 => !established && is_sound_plaintext(record) && self.is_news(record),
             // There is no renegotiation, so no change of keys after the first.
             1 if established => record.content_type != ContentType::ChangeCipherSpec && self.is_new(record),
             1 => true,
@@ -55,11 +58,21 @@ impl Intake {
         self.floor.is_none_or(|floor| record.number > floor)
     }
 
+    /// Whether a plaintext handshake record adds to what is known. The library stops its timer for any handshake
+    /// record; if repetitions got through, both sides could end up waiting for each other.
+    fn is_news(&self, record: &Record<'_>) -> bool {
+        record.content_type != ContentType::Handshake
+            || fragments(record.content()).flatten().any(|fragment| self.messages.want(&fragment))
+    }
+
     fn within_bounds(&mut self, record: &Record<'_>, established: bool) -> bool {
         if record.content_type == ContentType::Handshake {
             self.handshake_bytes = self.handshake_bytes.saturating_add(record.bytes.len());
             if self.handshake_bytes > MAX_HANDSHAKE_BYTES {
                 return false;
+            }
+            if record.epoch == 0 {
+                fragments(record.content()).flatten().for_each(|fragment| self.messages.insert(&fragment));
             }
         }
         if !established && (record.epoch == 1 || record.content_type == ContentType::ChangeCipherSpec) {
@@ -83,24 +96,92 @@ fn is_sound_plaintext(record: &Record<'_>) -> bool {
     }
 }
 
-/// Whether a record's content is nothing but handshake fragments within their messages (RFC 6347, section 4.2.2).
-fn are_sound_fragments(mut content: &[u8]) -> bool {
+/// Whether a record's content is nothing but handshake fragments within their messages.
+fn are_sound_fragments(content: &[u8]) -> bool {
+    fragments(content).all(|fragment| fragment.is_some())
+}
+
+/// The header of a handshake fragment (RFC 6347, section 4.2.2).
+#[derive(Debug, Clone, Copy)]
+struct Fragment {
+    is_client_hello: bool,
+    message: u16,
+    message_len: usize,
+    offset: usize,
+    len: usize,
+}
+
+/// The fragments in a record; `None` for one that is not sound, which is then the last.
+fn fragments(content: &[u8]) -> impl Iterator<Item = Option<Fragment>> {
     const HEADER_LEN: usize = 12;
-    while !content.is_empty() {
-        let Some((header, rest)) = content.split_at_checked(HEADER_LEN) else { return false };
-        let u24 = |at: usize| usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2]);
-        let (message_len, offset, fragment_len) = (u24(1), u24(6), u24(9));
-        if offset + fragment_len > message_len || (fragment_len == 0 && message_len != 0) {
-            return false;
+    let mut rest = content;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-        // The library takes the rest of the record for a fragment's body: so it has to be.
-        let Some(rest) = rest.get(fragment_len..) else { return false };
-        if fragment_len < message_len && !rest.is_empty() {
-            return false;
-        }
-        content = rest;
+        let fragment = rest.split_at_checked(HEADER_LEN).and_then(|(header, body)| {
+            let u24 = |at: usize| {
+                usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2])
+            };
+            let fragment = Fragment {
+                is_client_hello: header[0] == 1,
+                message: u16::from_be_bytes([header[4], header[5]]),
+                message_len: u24(1),
+                offset: u24(6),
+                len: u24(9),
+            };
+            let after = body.get(fragment.len..)?;
+            let whole = fragment.len == fragment.message_len;
+            // The library takes the rest of the record for a part's body: so it has to be.
+            let sound = fragment.offset + fragment.len <= fragment.message_len
+                && (whole || (fragment.len > 0 && after.is_empty()));
+            sound.then_some((fragment, after))
+        });
+        rest = fragment.map_or(&[], |(_, after)| after);
+        Some(fragment.map(|(fragment, _)| fragment))
+    })
+}
+
+/// Which handshake messages have arrived whole.
+#[derive(Debug, Default)]
+struct Messages {
+    /// All before this one have.
+    next: u16,
+    /// Of later ones, the parts: start and end.
+    parts: BTreeMap<u16, Vec<(usize, usize)>>,
+    whole: Vec<u16>,
+}
+
+impl Messages {
+    fn want(&self, fragment: &Fragment) -> bool {
+        // A client repeats its first message when our answer to it was lost (RFC 6347, section 4.2.1), until the second.
+        let repeats_first = fragment.is_client_hello && fragment.message == 0 && self.next <= 1;
+        repeats_first || (fragment.message >= self.next && !self.whole.contains(&fragment.message))
     }
-    true
+
+    fn insert(&mut self, fragment: &Fragment) {
+        if fragment.message < self.next || self.whole.contains(&fragment.message) {
+            return;
+        }
+        let parts = self.parts.entry(fragment.message).or_default();
+        parts.push((fragment.offset, fragment.offset + fragment.len));
+        parts.sort_unstable();
+        let mut reached = 0;
+        for (start, end) in parts.iter().copied() {
+            if start <= reached {
+                reached = reached.max(end);
+            }
+        }
+        if reached < fragment.message_len {
+            return;
+        }
+        self.parts.remove(&fragment.message);
+        self.whole.push(fragment.message);
+        while let Some(at) = self.whole.iter().position(|message| *message == self.next) {
+            self.whole.swap_remove(at);
+            self.next = self.next.saturating_add(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,8 +239,39 @@ mod tests {
         let early = record(23, 1, 1, b"x");
         assert_eq!((0..1000).filter(|_| admit(&mut intake, &early, false)).count(), 64);
         let handshake = record(22, 0, 1, &fragment(200, 0, &[0; 187]));
-        assert_eq!((0..1000).filter(|_| admit(&mut intake, &handshake, false)).count(), 48 * 1024 / 212);
+        let admitted = (0..1000).filter(|_| admit(&mut intake, &handshake, false)).count();
+        assert_eq!(admitted, 48 * 1024 / 212, "a part of a message that never becomes whole");
         assert!(admit(&mut intake, &record(23, 1, 2, b"x"), true), "data after the handshake is not");
+    }
+
+    #[test]
+    fn a_message_that_is_whole_is_not_taken_again() {
+        let mut intake = Intake::default();
+        let message = |number: u8, message_len: u8, offset: u8, body: &[u8]| {
+            let mut content = fragment(message_len, offset, body);
+            (content[0], content[5]) = (11, number);
+            record(22, 0, 1, &content)
+        };
+        assert!(admit(&mut intake, &message(0, 3, 0, b"abc"), false));
+        assert!(!admit(&mut intake, &message(0, 3, 0, b"abc"), false));
+        assert!(admit(&mut intake, &message(2, 4, 2, b"cd"), false), "of a later one");
+        assert!(admit(&mut intake, &message(2, 4, 2, b"cd"), false), "again, since it is not whole");
+        assert!(admit(&mut intake, &message(2, 4, 0, b"ab"), false));
+        assert!(!admit(&mut intake, &message(2, 4, 2, b"cd"), false));
+        assert!(admit(&mut intake, &message(1, 0, 0, b""), false));
+        assert!(!admit(&mut intake, &message(1, 0, 0, b""), false));
+    }
+
+    #[test]
+    fn a_repeated_first_client_hello_is_taken_until_the_second_came() {
+        let mut intake = Intake::default();
+        let first = record(22, 0, 1, &fragment(3, 0, b"abc"));
+        assert!(admit(&mut intake, &first, false) && admit(&mut intake, &first, false));
+        let mut second = fragment(3, 0, b"abc");
+        second[5] = 1;
+        assert!(admit(&mut intake, &record(22, 0, 2, &second), false));
+        assert!(!admit(&mut intake, &first, false));
+        assert!(!admit(&mut intake, &record(22, 0, 2, &second), false));
     }
 
     #[test]
