@@ -25,6 +25,7 @@ export function CallPage({ call, invite, config }: Props) {
   const [person, setPerson] = useState(() => rememberedPerson());
   const [state, setState] = useState<State>({ at: 'lobby', joining: false, problem: undefined });
   const identity = useRef<Promise<string>>(undefined);
+  const hangUp = useHangUp();
   const link = `${window.location.origin}${callPath(call, invite)}`;
 
   useEffect(() => {
@@ -33,6 +34,7 @@ export function CallPage({ call, invite, config }: Props) {
 
   const join = async (choice: LobbyChoice) => {
     setState({ at: 'lobby', joining: true, problem: undefined });
+    hangUp.holds(choice.media);
     const remembered = { ...person, name: choice.name, ...choice.devices };
     setPerson(remembered);
     rememberPerson(remembered);
@@ -40,10 +42,10 @@ export function CallPage({ call, invite, config }: Props) {
       identity.current ??= identityForThisTab(person.identity);
       const room = await joinCall({ call, name: choice.name, identity: await identity.current, invite });
       room.once(RoomEvent.Disconnected, (reason?: DisconnectReason) => {
-        choice.media.microphone?.stop();
-        choice.media.camera?.stop();
+        stopTracks(choice.media);
         setState({ at: 'end', problem: endProblem(reason ?? DisconnectReason.UNKNOWN_REASON) });
       });
+      hangUp.holds(choice.media, room);
       setState({ at: 'call', room, media: choice.media });
     } catch (error) {
       console.warn('joining failed', error);
@@ -103,4 +105,34 @@ export function CallPage({ call, invite, config }: Props) {
         </Message>
       );
   }
+}
+
+/**
+ * Leaves the call and lets go of the devices when the person goes to another page of this site, as with the browser's
+ * Back: nothing is unloaded then, and without this the call would go on unseen.
+ */
+function useHangUp() {
+  const held = useRef<{ media?: OwnMedia; room?: Room; gone: boolean }>({ gone: false });
+  useEffect(() => {
+    held.current.gone = false;
+    return () => {
+      held.current.gone = true;
+      void held.current.room?.disconnect();
+      if (held.current.media !== undefined) stopTracks(held.current.media);
+    };
+  }, []);
+  return {
+    holds: (media: OwnMedia, room?: Room) => {
+      held.current.media = media;
+      if (room === undefined) return;
+      held.current.room = room;
+      // They went while the call was still being joined.
+      if (held.current.gone) void room.disconnect();
+    },
+  };
+}
+
+function stopTracks({ microphone, camera }: OwnMedia): void {
+  microphone?.stop();
+  camera?.stop();
 }
