@@ -18,6 +18,8 @@ mod seal;
 mod window;
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod vectors;
 
 pub use keys::{InvalidKey, MasterKey, SrtpKeys};
