@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep_until, timeout, timeout_at};
 use crate::worker::{Inbox, StunAnswer, WorkerHandle};
 
 /// Names and STUN mappings may change without the configuration changing.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_mins(1);
 /// After a failed look, so that a mended name or server is noticed soon.
 const ASK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(10);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -94,7 +94,7 @@ impl Resolver {
         loop {
             let found = self.resolve().await;
             let wait = if found.problem.is_some() { ASK_AGAIN_AFTER_FAILURE } else { ASK_AGAIN };
-            self.publish(found);
+            self.publish(&found);
             let again = Instant::now() + wait;
             tokio::select! {
                 changed = self.config.changed() => if changed.is_err() { return },
@@ -104,9 +104,9 @@ impl Resolver {
     }
 
     /// Tells the others and the log, once for each change.
-    fn publish(&self, found: Advertised) {
+    fn publish(&self, found: &Advertised) {
         let changed = self.advertised.send_if_modified(|current| {
-            let changed = *current != found;
+            let changed = current != found;
             if changed {
                 *current = found.clone();
             }

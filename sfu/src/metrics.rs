@@ -99,6 +99,8 @@ impl Collector for Reports {
 
 /// The histogram has no exemplars.
 type NoLabels = [(&'static str, &'static str); 0];
+/// A label, and where its value is.
+type Reason = (&'static str, fn(&EngineStats) -> u64);
 type CounterRow = (&'static str, &'static str, Option<Unit>, u64);
 
 fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
@@ -161,7 +163,6 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
     let help = "Datagrams that came and were dropped, by reason";
     let kind = ConstCounter::new(0_u64).metric_type();
     let mut metric = encoder.encode_descriptor("dropped_packets", help, None, kind)?;
-    type Reason = (&'static str, fn(&EngineStats) -> u64);
     let reasons: [Reason; 15] = [
         ("malformed", |stats| stats.dropped.malformed),
         ("unknown_path", |stats| stats.dropped.unknown_path),

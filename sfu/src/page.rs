@@ -18,7 +18,7 @@ use crate::livekit::token::{self, Claims, VideoGrant};
 include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
 /// A page's token lasts a working day; while connected, the server renews it.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(8 * 3600);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
 /// Most characters of a person's name.
 const MAX_PERSON_NAME: usize = 100;
 /// Most characters of an identity the page made up.

@@ -40,7 +40,7 @@ impl Context {
         advertised: watch::Receiver<Advertised>,
         node: String,
     ) -> Self {
-        let fingerprint = sdp::Fingerprint(identity.fingerprint().0);
+        let fingerprint = identity.fingerprint();
         Self { clock, workers, identity, fingerprint, keys, advertised, node, next_key: 0, commands_dropped: 0 }
     }
 

@@ -13,7 +13,7 @@ use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::quality::{Grade, grade, mean_opinion_score, rating};
 use sfu_core::call::speakers::{SpeakerChange, Speakers};
-use sfu_core::call::{Call, ClientFeatures, Identity, Participant, ParticipantId};
+use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId};
 use sfu_core::engine::event::{AudioLevel, Quality};
 use sfu_core::time::Time;
 
@@ -28,9 +28,9 @@ use crate::livekit::{convert, data, ids};
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(400);
 const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 const ROOM_INTERVAL: Duration = Duration::from_secs(5);
-const TOKEN_INTERVAL: Duration = Duration::from_secs(300);
+const TOKEN_INTERVAL: Duration = Duration::from_mins(5);
 /// A renewed token outlives the interval at which it is renewed.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// From this protocol version on, a client that joins anew replaces its old self without others hearing of a leave.
 const TAKEOVER_PROTOCOL: i32 = 12;
 /// From this protocol version on, only `action` of a leave counts.
@@ -108,7 +108,7 @@ impl LiveCall {
         for request in &join.add_tracks {
             self.announce(context, registry, &id, request);
         }
-        self.apply(context, registry, changes);
+        self.apply(context, registry, &changes);
         if let Some(offer) = &join.publisher_offer {
             self.offer(context, registry, &id, offer);
         }
@@ -175,7 +175,7 @@ impl LiveCall {
     /// Someone is no longer here.
     pub fn leave(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
         let changes = self.call.leave(id);
-        self.apply(context, registry, changes);
+        self.apply(context, registry, &changes);
     }
 
     /// Tells someone to go, and why, and takes them out.
@@ -205,7 +205,7 @@ impl LiveCall {
     }
 
     /// Carries out what a decision of the call changed.
-    fn apply(&mut self, context: &mut Context, registry: &mut Registry, changes: sfu_core::call::Changes) {
+    fn apply(&mut self, context: &mut Context, registry: &mut Registry, changes: &Changes) {
         for gone in &changes.left {
             self.remove(context, registry, gone);
         }
@@ -293,7 +293,7 @@ impl LiveCall {
                     return;
                 }
             };
-            self.apply(context, registry, changes);
+            self.apply(context, registry, &changes);
         }
     }
 
@@ -324,7 +324,7 @@ impl LiveCall {
         if session.check_active() {
             let changes = self.call.activate(id);
             tracing::info!(call = self.call.name, participant = %id.0, "media connected");
-            self.apply(context, registry, changes);
+            self.apply(context, registry, &changes);
         }
         for news in news {
             match news {

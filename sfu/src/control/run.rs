@@ -261,7 +261,7 @@ impl Control {
             }
             Event::ConsentLost { .. } => {
                 call.with_session(context, registry, &participant, |session, context| {
-                    session.media_lost(context.now())
+                    session.media_lost(context.now());
                 });
             }
             Event::TrackQuality { quality, .. } | Event::SubscriptionQuality { quality, .. } => {

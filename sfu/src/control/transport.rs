@@ -118,15 +118,11 @@ impl Transport {
     /// Begins DTLS. `remote` may come later where the client's first record can be here before its description.
     pub fn start(&mut self, context: &mut Context, role: DtlsRole, remote: Option<Fingerprint>) {
         let now = context.now();
-        let role = match role {
-            DtlsRole::Server => sfu_core::transport::DtlsRole::Server,
-            DtlsRole::Client => sfu_core::transport::DtlsRole::Client,
-        };
         if self.association.as_ref().is_none_or(|association| association.role() != role) {
             self.association = Some(Association::new(role, context.identity.clone(), None, now));
         }
         if let (Some(association), Some(remote)) = (&mut self.association, remote) {
-            association.set_remote_fingerprint(now, sfu_core::transport::certificate::Fingerprint(remote.0));
+            association.set_remote_fingerprint(now, remote);
         }
         self.drain(context);
     }

@@ -58,16 +58,17 @@ pub fn relay(
         packet.kind = kind as i32;
     }
     // A hidden participant is nobody.
-    let (sid, identity) = match sender.permissions.hidden {
-        true => (String::new(), String::new()),
-        false => (sender.id.0.clone(), sender.identity.0.clone()),
+    let (sid, identity) = if sender.permissions.hidden {
+        (String::new(), String::new())
+    } else {
+        (sender.id.0.clone(), sender.identity.0.clone())
     };
     let mut identities = packet.destination_identities.clone();
     let mut sids = Vec::new();
     match &mut packet.value {
-        None | Some(Value::Speaker(_) | Value::Transcription(_) | Value::Metrics(_)) => {
-            return Err(Dropped::NotRelayed);
-        }
+        None | Some(Value::Transcription(_) | Value::Metrics(_)) => return Err(Dropped::NotRelayed),
+        #[expect(deprecated, clippy::match_same_arms, reason = "old clients could send it; the server says who speaks")]
+        Some(Value::Speaker(_)) => return Err(Dropped::NotRelayed),
         #[expect(deprecated, reason = "old clients read and write these inside the user packet")]
         Some(Value::User(user)) => {
             user.participant_sid.clone_from(&sid);

@@ -17,11 +17,21 @@ use crate::control::JoinRefused;
 pub const REFUSED_HEADER: HeaderName = HeaderName::from_static("x-calls-refused");
 
 pub fn routes() -> Router<App> {
+    let join = |v1| {
+        get(move |State(app): State<App>, Query(query), headers: HeaderMap, upgrade| async move {
+            join(app, query, headers, upgrade, v1).await
+        })
+    };
+    let validate = |v1| {
+        get(move |State(app): State<App>, Query(query): Query<JoinQuery>, headers: HeaderMap| async move {
+            validate(&app, &query, &headers, v1)
+        })
+    };
     Router::new()
-        .route("/rtc", get(|state, query, headers, upgrade| join(state, query, headers, upgrade, false)))
-        .route("/rtc/v1", get(|state, query, headers, upgrade| join(state, query, headers, upgrade, true)))
-        .route("/rtc/validate", get(|state, query, headers| validate(state, query, headers, false)))
-        .route("/rtc/v1/validate", get(|state, query, headers| validate(state, query, headers, true)))
+        .route("/rtc", join(false))
+        .route("/rtc/v1", join(true))
+        .route("/rtc/validate", validate(false))
+        .route("/rtc/v1/validate", validate(true))
 }
 
 /// Why a client may not join, as an HTTP answer.
@@ -79,21 +89,16 @@ fn read(app: &App, query: &JoinQuery, headers: &HeaderMap, requires_join_request
 }
 
 /// The same checks as a join, for clients whose websocket failed: its error says nothing, this answer does.
-async fn validate(
-    State(app): State<App>,
-    Query(query): Query<JoinQuery>,
-    headers: HeaderMap,
-    requires_join_request: bool,
-) -> Response {
-    match read(&app, &query, &headers, requires_join_request) {
+fn validate(app: &App, query: &JoinQuery, headers: &HeaderMap, requires_join_request: bool) -> Response {
+    match read(app, query, headers, requires_join_request) {
         Ok(_) => "success".into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
 async fn join(
-    State(app): State<App>,
-    Query(query): Query<JoinQuery>,
+    app: App,
+    query: JoinQuery,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
     requires_join_request: bool,

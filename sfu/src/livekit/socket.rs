@@ -33,7 +33,7 @@ enum Encoding {
 
 /// What the reading half hands to the writing half.
 enum Answer {
-    Response(Response),
+    Response(Box<Response>),
     Encoding(Encoding),
 }
 
@@ -84,7 +84,7 @@ async fn read(
             _ => None,
         };
         let forwarded = match answer {
-            Some(answer) => answers.send(Answer::Response(answer)).await.is_ok(),
+            Some(answer) => answers.send(Answer::Response(Box::new(answer))).await.is_ok(),
             None => control.signal(attachment.clone(), request).await,
         };
         if !forwarded {
@@ -108,12 +108,12 @@ async fn write(
             response = responses.recv() => match response {
                 Some(response) => {
                     last_was_leave = matches!(response.message, Some(Response::Leave(_)));
-                    encode(encoding, response)
+                    encode(encoding, &response)
                 }
                 None => break,
             },
             Some(answer) = answers.recv() => match answer {
-                Answer::Response(message) => encode(encoding, proto::SignalResponse { message: Some(message) }),
+                Answer::Response(message) => encode(encoding, &proto::SignalResponse { message: Some(*message) }),
                 Answer::Encoding(used) => {
                     encoding = used;
                     continue;
@@ -130,9 +130,9 @@ async fn write(
     let _ = timeout(WRITE_TIMEOUT, sink.send(close)).await;
 }
 
-fn encode(encoding: Encoding, response: proto::SignalResponse) -> Message {
+fn encode(encoding: Encoding, response: &proto::SignalResponse) -> Message {
     match encoding {
         Encoding::Protobuf => Message::Binary(response.encode_to_vec().into()),
-        Encoding::Json => Message::Text(serde_json::to_string(&response).unwrap_or_default().into()),
+        Encoding::Json => Message::Text(serde_json::to_string(response).unwrap_or_default().into()),
     }
 }

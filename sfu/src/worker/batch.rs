@@ -1,7 +1,6 @@
 //! Receive buffers of a worker, filled by one system call at a time.
 
 use std::io::IoSliceMut;
-use std::net::IpAddr;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sfu_core::engine::path::Path;
@@ -31,7 +30,7 @@ impl Batch {
         let Ok(received) = socket.receive(&mut slices, &mut self.meta) else { return 0 };
         let mut datagrams = 0;
         for (meta, slice) in self.meta.iter().zip(&mut slices).take(received) {
-            let path = Path::Udp { remote: meta.addr, local: meta.dst_ip.map(IpAddr::from) };
+            let path = Path::Udp { remote: meta.addr, local: meta.dst_ip };
             for datagram in slice[..meta.len].chunks_mut(meta.stride.max(1)) {
                 datagrams += 1;
                 take(path, datagram);

@@ -1,7 +1,6 @@
 //! Where a worker's datagrams leave: the UDP socket, or the queue of a TCP connection.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use quinn_udp::Transmit as UdpTransmit;
 use sfu_core::engine::path::{Path, Transmit};
@@ -34,7 +33,7 @@ impl Outlet {
                     ecn: None,
                     contents: &transmit.payload,
                     segment_size: None,
-                    src_ip: local.map(IpAddr::from),
+                    src_ip: local,
                 });
                 self.lost += u64::from(sent.is_err());
                 Some(transmit.payload)

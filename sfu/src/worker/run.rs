@@ -202,14 +202,14 @@ impl Worker {
         if elapsed < REPORT_INTERVAL {
             return;
         }
-        let busy = (self.busy_total - self.reported.busy_total).as_secs_f32() / elapsed.as_secs_f32();
+        let busy = self.busy_total.saturating_sub(self.reported.busy_total).as_secs_f32() / elapsed.as_secs_f32();
         self.reported = Reported { at: Instant::now(), busy_total: self.busy_total };
         let report = WorkerReport {
             worker: self.index,
             busy: busy.clamp(0.0, 1.0),
             busy_total: self.busy_total,
             delay: self.delay,
-            engine: self.engine.stats().clone(),
+            engine: *self.engine.stats(),
             lost: self.outlet.lost,
             inbox_dropped: self.others[self.index].dropped.load(std::sync::atomic::Ordering::Relaxed),
             events_dropped: self.events_dropped,

@@ -42,13 +42,11 @@ impl LiveCall {
             }
             Request::SyncState(state) => self.synchronise(context, registry, id, &state),
             Request::Leave(_) => self.leave(context, registry, id),
-            // An ICE-lite server has no use for the client's candidates; pings are answered at the websocket; layers
-            // are announced by the description; scenarios are for tests of LiveKit's own.
-            Request::Trickle(_)
-            | Request::Ping(_)
-            | Request::PingReq(_)
-            | Request::UpdateLayers(_)
-            | Request::Simulate(_) => (),
+            // An ICE-lite server has no use for the client's candidates; pings are answered at the websocket; scenarios
+            // are for tests of LiveKit's own.
+            Request::Trickle(_) | Request::Ping(_) | Request::PingReq(_) | Request::Simulate(_) => (),
+            #[expect(deprecated, clippy::match_same_arms, reason = "old clients still send it; descriptions say more")]
+            Request::UpdateLayers(_) => (),
             Request::PublishDataTrackRequest(request) => {
                 self.refuse(id, 0, Reason::UnsupportedType, Some(About::PublishDataTrack(request)));
             }
@@ -73,7 +71,7 @@ impl LiveCall {
 
     fn apply_if_allowed(&mut self, context: &mut Context, registry: &mut Registry, changes: Result<Changes, Refused>) {
         match changes {
-            Ok(changes) => self.apply(context, registry, changes),
+            Ok(changes) => self.apply(context, registry, &changes),
             Err(refused) => tracing::debug!(%refused, "a client's request is not carried out"),
         }
     }
@@ -144,7 +142,7 @@ impl LiveCall {
         session.set_muted(context, &track, mute.muted);
         // A track that is only announced has nobody to tell yet.
         if let Ok(changes) = self.call.set_muted(id, &track, mute.muted) {
-            self.apply(context, registry, changes);
+            self.apply(context, registry, &changes);
         }
     }
 
@@ -208,7 +206,7 @@ impl LiveCall {
         };
         let answer = match self.call.describe_self(id, description) {
             Ok(changes) => {
-                self.apply(context, registry, changes);
+                self.apply(context, registry, &changes);
                 self.refresh_token(context, id);
                 Reason::Ok
             }

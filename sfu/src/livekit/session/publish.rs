@@ -88,7 +88,7 @@ impl Session {
             let Pending { preferred_codec, mut track, .. } = self.publications.pending.remove(position);
             let options = PublishOptions { preferred_codec, dtx: !track.disable_dtx, stereo: track.stereo };
             let Some(section) = self.publisher.offers.claim(&section.mid, track.key, options) else { continue };
-            track.mid = section.mid.0.clone();
+            track.mid.clone_from(&section.mid.0);
             track.simulcast = section.rids.len() > 1;
             if let Some(mime) = section.codecs.first().map(|mapping| mime_type(mapping.codec)) {
                 track.mime_type = mime.into();
