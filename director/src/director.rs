@@ -1,11 +1,14 @@
 //! One running director: its tasks, put together.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::tls::{Reloading, TlsFiles, TlsFilesError};
+use hyper::Request;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -73,7 +76,10 @@ impl Director {
     /// Serves probes and metrics until `stop`.
     pub async fn serve_health(&self, listener: TcpListener, stop: CancellationToken) {
         let health = self.health.clone();
-        let answer = move |_, request| health.clone().answer(request);
+        let answer = move |_, request: Request<Incoming>| {
+            let health = health.clone();
+            async move { Ok::<_, Infallible>(health.answer(request.uri().path())) }
+        };
         listen::serve(listener, HEALTH_CONNECTIONS, stop, answer).await;
     }
 

@@ -86,7 +86,7 @@ fn name_of(slice: &EndpointSlice) -> String {
 fn addresses(slice: &EndpointSlice) -> BTreeSet<SfuAddress> {
     let ports = slice.ports.iter().flatten();
     let control = ports.filter(|port| port.name.as_deref() == Some(fleet::names::port_name::CONTROL));
-    let Some(port) = control.filter_map(|port| u16::try_from(port.port?).ok()).next() else {
+    let Some(port) = control.filter_map(|port| port.port).find_map(|port| u16::try_from(port).ok()) else {
         return BTreeSet::new();
     };
     let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);

@@ -1,14 +1,12 @@
 //! `/healthz`, `/readyz` and `/metrics`, on a port of their own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -35,20 +33,16 @@ impl Health {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        Ok(self.answer_path(request.uri().path()))
-    }
-
-    fn answer_path(&self, path: &str) -> Response<Full<Bytes>> {
+    /// Answers a request for `path`.
+    pub fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         match path {
-            "/healthz" => response(StatusCode::OK, TEXT, "ok\n".into()),
             "/readyz" if self.stopping.load(Ordering::Relaxed) => {
                 response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n".into())
             }
             "/readyz" if !self.view.table().is_synced() => {
                 response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the list of SFUs is not known yet\n".into())
             }
-            "/readyz" => response(StatusCode::OK, TEXT, "ok\n".into()),
+            "/healthz" | "/readyz" => response(StatusCode::OK, TEXT, "ok\n".into()),
             "/metrics" => {
                 let mut text = String::new();
                 match encode(&mut text, &self.registry) {
@@ -78,7 +72,7 @@ mod tests {
     fn it_is_ready_from_the_first_list_of_sfus_until_it_stops() {
         let view = Arc::new(View::default());
         let health = Health::new(view.clone(), Registry::default());
-        let status = |path| health.answer_path(path).status();
+        let status = |path| health.answer(path).status();
         assert_eq!((status("/healthz"), status("/readyz")), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
         view.change(|table, now| table.list(&BTreeSet::new(), now));
         assert_eq!(status("/readyz"), StatusCode::OK);

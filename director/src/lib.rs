@@ -13,6 +13,8 @@
 //!
 //! Media never passes through it, it stores nothing, and two of them never speak with each other.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod claim;
 pub mod cli;
 pub mod connect;

@@ -3,7 +3,7 @@
 //! Pure functions over what the [`crate::table`] knows.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use fleet::api::SfuLoad;
 
@@ -33,7 +33,7 @@ pub struct Candidate<'a> {
 pub fn choose<'a>(
     candidates: impl IntoIterator<Item = Candidate<'a>>,
     call: &str,
-    excluded: &HashSet<SfuAddress>,
+    excluded: &BTreeSet<SfuAddress>,
 ) -> Option<Candidate<'a>> {
     candidates.into_iter().filter(|candidate| !excluded.contains(candidate.address)).min_by_key(|candidate| {
         let Candidate { name, load, reserved, .. } = *candidate;
@@ -105,7 +105,7 @@ mod tests {
                 sfus.iter().zip(reserved).zip([3_u8, 4, 9, 11]).map(|(((address, name), reserved), percent)| {
                     Candidate { address, name, load: SfuLoad { percent, ..SfuLoad::default() }, reserved }
                 });
-            let at = choose(candidates, &format!("call-{n}"), &HashSet::new()).unwrap().address.as_pair().1;
+            let at = choose(candidates, &format!("call-{n}"), &BTreeSet::new()).unwrap().address.as_pair().1;
             reserved[usize::from(at)] += 1;
         }
         assert!(reserved.iter().all(|n| (90..=110).contains(n)), "{reserved:?}");
@@ -139,6 +139,6 @@ mod tests {
             let ranked = rank(sfus.iter().map(|(address, name)| (address, name.as_str())), call);
             ranked.iter().map(|address| address.as_pair().1).collect()
         };
-        assert_eq!([ports("standup"), ports("retro")], [[0, 0, 0, 0].to_vec(), [0, 0, 0, 0].to_vec()]);
+        assert_eq!([ports("standup"), ports("review")], [[0, 3, 1, 2], [1, 0, 3, 2]]);
     }
 }

@@ -136,10 +136,11 @@ impl Table {
         effects
     }
 
-    /// A line of the SFU's watch stream.
+    /// A line of the SFU's watch stream. Changes mean something only after a snapshot.
     pub fn heard(&mut self, address: &SfuAddress, event: FleetEvent, now: Instant) -> Effects {
         let mut effects = Effects::default();
-        if !self.sfus.contains_key(address) {
+        let Some(sfu) = self.sfus.get(address) else { return effects };
+        if sfu.contact != Contact::Live && !matches!(event, FleetEvent::Snapshot { .. }) {
             return effects;
         }
         match event {
@@ -243,12 +244,9 @@ impl Table {
     /// SFUs that take new calls.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         self.live().filter_map(|(address, sfu, status)| {
-            (status.state == SfuState::Active).then(|| Candidate {
-                address,
-                name: &status.name,
-                load: status.load,
-                reserved: u32::try_from(sfu.reserved.len()).unwrap_or(u32::MAX),
-            })
+            let reserved = u32::try_from(sfu.reserved.len()).unwrap_or(u32::MAX);
+            let candidate = Candidate { address, name: &status.name, load: status.load, reserved };
+            Some(candidate).filter(|_| status.state == SfuState::Active)
         })
     }
 

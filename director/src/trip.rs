@@ -2,7 +2,7 @@
 //!
 //! [`Trip::decide`] is pure; [`crate::route`] does what it says.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fleet::api::Claim;
@@ -26,7 +26,7 @@ pub struct Trip {
     /// When holding ends.
     pub deadline: Instant,
     /// SFUs that refused the call: it is not there, and they take no new ones.
-    refused: HashSet<SfuAddress>,
+    refused: BTreeSet<SfuAddress>,
     /// The SFU that could not be reached last, and when.
     unreachable: Option<(SfuAddress, Instant)>,
     /// Name of the SFU a claim says the call is to live at.
@@ -65,7 +65,7 @@ impl Trip {
         Self {
             wanted,
             deadline,
-            refused: HashSet::new(),
+            refused: BTreeSet::new(),
             unreachable: None,
             claimed: None,
             unknown_since: None,

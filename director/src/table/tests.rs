@@ -111,7 +111,7 @@ fn an_sfu_that_refuses_or_is_never_heard_holds_nothing_up() {
     let mut bench = Bench::listing(&[1, 2]);
     assert_eq!(bench.refused(1), Effects { routing: true, dropped: vec![] });
     assert_eq!(bench.table.locate("standup"), Location::NotReady);
-    assert!(!bench.pass(FIRST_CONTACT - SECOND).routing);
+    assert!(!bench.pass(FIRST_CONTACT.saturating_sub(SECOND)).routing);
     assert!(bench.pass(SECOND).routing);
     assert_eq!(bench.table.locate("standup"), Location::Unknown);
     // Being called again and again, it still holds nothing up.
@@ -124,7 +124,7 @@ fn a_lost_stream_keeps_its_calls_for_the_grace_and_no_longer() {
     let mut bench = Bench::listing(&[1]);
     let _ = bench.snapshot(1, &["standup"]);
     let _ = bench.lost(1);
-    assert_eq!(bench.pass(GRACE - SECOND), Effects::default());
+    assert_eq!(bench.pass(GRACE.saturating_sub(SECOND)), Effects::default());
     assert_eq!(bench.table.locate("standup"), Location::Known(at(1)));
     assert_eq!(bench.candidates(), [], "no new call goes to a suspect");
     assert_eq!(bench.pass(SECOND), dropped(1));

@@ -1,5 +1,7 @@
 //! Directors and SFUs as they meet: over loopback with real mutual TLS, and as a model whose time and order are random.
 
+#![allow(clippy::unwrap_used)]
+
 mod certificates;
 mod contract;
 mod fake_sfu;
