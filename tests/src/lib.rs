@@ -1,1 +1,12 @@
+//! An SFU and its clients in one address space.
+//!
+//! On one side the parts of `sfu-core`, put together as the server does; on the other `str0m`, a WebRTC implementation
+//! that shares no code with them; between them a network that delivers at once, and time that passes when told.
 
+mod client;
+mod sfu;
+mod world;
+
+pub use client::{Client, Frame};
+pub use sfu::Sfu;
+pub use world::World;
