@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
 use super::config::EngineConfig;
+use super::stats::EngineStats;
 use super::subscription::Subscription;
 use super::track::Track;
 use super::transport::{Srtp, Transport};
@@ -27,6 +28,7 @@ pub struct EngineState {
     subscriptions: Arena<SubscriptionIndex, Subscription>,
     keys: Vec<(TransportIndex, SealerState, OpenerState)>,
     levels: Option<Time>,
+    stats: EngineStats,
 }
 
 /// Why a state cannot be taken up.
@@ -42,7 +44,7 @@ impl Engine {
     /// Writes everything down: connectivity, keys and counters, history, rewriting, feedback.
     ///
     /// Consumes the engine, since only one may count on with its keys. Datagrams and events that were not taken out are
-    /// lost. Counters of [`stats`](Engine::stats) are not carried over.
+    /// lost.
     pub fn export(mut self) -> EngineState {
         let mut keys = Vec::new();
         for (index, transport) in self.transports.iter_mut() {
@@ -58,6 +60,7 @@ impl Engine {
             subscriptions: self.subscriptions,
             keys,
             levels: self.schedule.levels,
+            stats: self.output.stats,
         }
     }
 
@@ -75,6 +78,7 @@ impl Engine {
         engine.tracks = state.tracks;
         engine.subscriptions = state.subscriptions;
         engine.schedule.levels = state.levels;
+        engine.output.stats = state.stats;
         for (index, sealer, opener) in state.keys {
             let sealer = Sealer::restore(sealer).map_err(RestoreError::Keys)?;
             let opener = Opener::restore(opener).map_err(RestoreError::Keys)?;
@@ -88,7 +92,6 @@ impl Engine {
                 engine.schedule.insert(at, index);
             }
         }
-        engine.count_things();
         Ok(engine)
     }
 }

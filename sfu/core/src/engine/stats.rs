@@ -1,7 +1,9 @@
 //! What an engine has done so far, as plain counters for the worker to publish.
 
-/// Counters since the engine was made or restored, and how much there is right now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// Counters since the engine was made, and how much there is right now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineStats {
     pub received: Traffic,
     pub sent: Traffic,
@@ -16,7 +18,7 @@ pub struct EngineStats {
 }
 
 /// Datagrams and bytes of one direction, by what they carry. Bytes are UDP payload.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub stun: Count,
     pub dtls: Count,
@@ -27,7 +29,7 @@ pub struct Traffic {
     pub rtcp: Count,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     pub packets: u64,
     pub bytes: u64,
@@ -41,7 +43,7 @@ impl Count {
 }
 
 /// Datagrams that came and were dropped, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
     /// Neither STUN, DTLS nor SRTP, or cut short.
     pub malformed: u64,
@@ -76,7 +78,7 @@ pub struct Dropped {
 }
 
 /// RTCP feedback by kind: what subscribers ask of us and we of publishers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feedback {
     /// Packets asked for by subscribers.
     pub nacks_received: u64,

@@ -1,0 +1,57 @@
+//! What must hold of any bytes that are taken for an RTP packet: nothing is read outside of it, and what we write of
+//! it can be read again.
+
+use sfu_core::engine::command::{Codec, Extensions};
+use sfu_core::id::Ssrc;
+use sfu_core::media::extension::{self, Kind, Located, Own};
+use sfu_core::media::keyframe::starts_keyframe;
+use sfu_core::media::rtp::{Header, write_header};
+use sfu_core::media::{red, rtx, vp8};
+use sfu_core::time::Time;
+
+const IDS: Extensions = Extensions {
+    mid: Some(1),
+    rid: Some(2),
+    repaired_rid: Some(3),
+    audio_level: Some(4),
+    transport_cc: Some(5),
+    abs_send_time: Some(6),
+    abs_capture_time: Some(7),
+    dependency_descriptor: Some(8),
+    playout_delay: Some(9),
+    video_orientation: Some(10),
+};
+
+pub fn check(packet: &[u8]) {
+    let Some(header) = Header::parse(packet) else { return };
+    let payload = header.payload.of(packet);
+    assert_eq!(payload.len(), header.payload.len());
+    for codec in [Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
+        starts_keyframe(codec, payload);
+    }
+    let _ = red::primary(payload);
+    if let Some(descriptor) = vp8::Descriptor::parse(payload) {
+        let mut copy = payload.to_vec();
+        descriptor.rewrite(&mut copy, 0x7fff, 0xff);
+        assert_eq!(vp8::Descriptor::parse(&copy).map(|rewritten| rewritten.length), Some(descriptor.length));
+    }
+    if let Some(retransmission) = rtx::read(&header, packet) {
+        let mut out = Vec::new();
+        let restored = rtx::restore(&mut out, (&header, packet), retransmission, Ssrc(1), 96).expect("it was whole");
+        assert_eq!(restored.payload.of(&out), retransmission.payload.of(packet));
+    }
+    let located = Located::find(&header, packet, &IDS);
+    let mut out = Vec::new();
+    write_header(&mut out, header.payload_type, header.marker, header.sequence_number, header.timestamp, header.ssrc);
+    let own = Own { mid: "0", now: Time::from_millis(7), transport_sequence: Some(1) };
+    extension::write(&mut out, &IDS, packet, located, own);
+    let copy = Header::parse(&out).expect("what we write, we read");
+    let read = Located::find(&copy, &out, &IDS);
+    assert_eq!(read.text(Kind::Mid, &out), Some("0"));
+    assert_eq!(read.audio_level(&out), located.audio_level(packet));
+    assert_eq!(
+        read.get(Kind::DependencyDescriptor, &out),
+        located.get(Kind::DependencyDescriptor, packet),
+        "passed on as it is"
+    );
+}

@@ -1,0 +1,127 @@
+//! What a bad network loses comes back.
+
+use std::time::Duration;
+
+use sfu_core::engine::command::MediaKind;
+use sfu_core::id::Ssrc;
+use sfu_core::transport::srtp::Profile;
+
+use crate::client::Sender;
+use crate::network::{BAD, Link, PERFECT};
+use crate::world::{World, scenario};
+
+const GCM: Profile = Profile::AeadAes128Gcm;
+
+fn call(world: &mut World) {
+    world.join(1, GCM);
+    world.publish(1, 1, vec![Sender::audio(11, "0")]);
+    world.publish(1, 2, vec![Sender::video(21, "1", None)]);
+    for number in 2..=3 {
+        world.join(number, GCM);
+        world.subscribe(number, 1, 100, MediaKind::Audio);
+        world.subscribe(number, 2, 200, MediaKind::Video);
+    }
+}
+
+/// Lets the network recover, so that what was lost last can be asked for.
+fn settle(world: &mut World) {
+    (world.up, world.down) = (PERFECT, PERFECT);
+    world.run_for(Duration::from_secs(2));
+}
+
+#[test]
+fn a_fifth_lost_each_way_and_reordering_still_give_every_video_packet() {
+    scenario(|world| {
+        call(world);
+        world.run_for(Duration::from_millis(500));
+        (world.up, world.down) = (BAD, BAD);
+        world.run_for(Duration::from_secs(10));
+        settle(world);
+        for number in 2..=3 {
+            let video = world.received(number, Ssrc(200));
+            assert_eq!(video.gaps(), Vec::<u64>::new(), "subscriber {number}");
+            assert!(video.contents().collect::<Vec<_>>().is_sorted());
+            assert!(video.contents().count() > 3 * 300 && video.retransmitted > 100);
+        }
+        let stats = world.engine().stats();
+        assert!(stats.feedback.nacks_sent > 100 && stats.sent.rtx.packets > 200);
+        assert_eq!(stats.dropped.unsealable, 0);
+    });
+}
+
+#[test]
+fn audio_without_rtx_is_repaired_with_the_bytes_sent_before() {
+    scenario(|world| {
+        call(world);
+        world.run_for(Duration::from_millis(500));
+        world.down = Link { loss: 10, ..PERFECT };
+        world.run_for(Duration::from_secs(6));
+        settle(world);
+        for number in 2..=3 {
+            // The request that makes the engine keep packets cannot be answered, nor can those under way with it.
+            let gaps = world.received(number, Ssrc(100)).gaps().len();
+            assert!(gaps <= 3, "{gaps} packets missing");
+        }
+        assert!(world.engine().stats().sent.rtx.packets > 40);
+    });
+}
+
+#[test]
+fn a_publishers_loss_is_no_loss_to_those_who_come_later() {
+    scenario(|world| {
+        call(world);
+        world.up = Link { loss: 20, jitter: Duration::from_millis(50), ..PERFECT };
+        world.run_for(Duration::from_secs(6));
+        world.join(4, GCM);
+        world.subscribe(4, 2, 200, MediaKind::Video);
+        world.run_for(Duration::from_secs(4));
+        settle(world);
+        let video = world.received(4, Ssrc(200));
+        assert_eq!(video.gaps(), Vec::<u64>::new());
+        assert!(video.packets.values().next().expect("video came").keyframe, "it begins with a keyframe");
+        assert!(world.clients[&1].nacked > 50);
+    });
+}
+
+#[test]
+fn requests_beyond_the_budget_are_not_answered() {
+    scenario(|world| {
+        call(world);
+        world.run_for(Duration::from_secs(2));
+        world.clients.get_mut(&2).expect("joined").nacks = false;
+        let sent = world.engine().stats().sent.rtp.bytes;
+        let last = *world.received(2, Ssrc(200)).packets.last_key_value().expect("video came").0;
+        for _ in 0..200 {
+            let mut nack = Vec::new();
+            let lost: Vec<u64> = (last - 100..last).collect();
+            sfu_core::media::rtcp::write_nack(&mut nack, Ssrc(1), Ssrc(200), &lost);
+            let client = world.clients.get_mut(&2).expect("joined");
+            let (path, datagram) = (client.path, client.seal_rtcp(nack));
+            world.deliver_to_server(path, datagram);
+            world.run_for(Duration::from_millis(20));
+        }
+        let stats = world.engine().stats();
+        assert!(stats.feedback.nacks_unanswered > 10_000, "{stats:?}");
+        assert!(stats.sent.rtx.bytes < 600_000 + sent, "{stats:?}");
+    });
+}
+
+#[test]
+fn padding_of_the_publisher_leaves_no_gaps() {
+    scenario(|world| {
+        call(world);
+        for _ in 0..40 {
+            world.run_for(Duration::from_millis(70));
+            let now = world.now;
+            let client = world.clients.get_mut(&1).expect("joined");
+            let (path, padding) = (client.path, client.send_padding(Ssrc(21), now));
+            for datagram in padding {
+                world.send_to_server(path, &datagram);
+            }
+        }
+        settle(world);
+        let video = world.received(2, Ssrc(200));
+        assert_eq!(video.gaps(), Vec::<u64>::new());
+        assert!(video.packets.values().all(|packet| packet.content.is_some()), "no empty packet was passed on");
+    });
+}

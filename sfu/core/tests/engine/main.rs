@@ -1,0 +1,17 @@
+//! The engine among simulated clients: virtual time, a lossy network, real ICE checks and SRTP.
+//!
+//! Every scenario runs twice: as it is, and with the engine written down as JSON and restored at random steps. Both
+//! runs must put out the same datagrams and events. In each of them, no (key, SSRC, index) may be sealed twice.
+
+mod client;
+mod connectivity;
+mod forwarding;
+mod garbage;
+mod layers;
+mod long;
+mod loss;
+mod network;
+mod nonces;
+mod stun;
+mod tracks;
+mod world;

@@ -1,0 +1,410 @@
+//! Time, network and the engine: hands every datagram to whom it is for, when it arrives.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sfu_core::engine::command::{
+    Codec, CodecMapping, Command, Extensions, MediaKind, Publish, SignalledSsrc, Subscribe, Target,
+};
+use sfu_core::engine::event::Event;
+use sfu_core::engine::path::{Path, Transmit};
+use sfu_core::engine::{Engine, EngineConfig, EngineState};
+use sfu_core::id::{Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
+use sfu_core::media::random::Random;
+use sfu_core::media::rtp::{FIXED_HEADER, is_rtcp};
+use sfu_core::time::{NtpTime, Time};
+use sfu_core::transport::DtlsRole;
+use sfu_core::transport::ice::IceCredentials;
+use sfu_core::transport::srtp::Profile;
+
+use crate::client::{Client, OPUS, RED, Received, Sender, VP8, VP8_RTX, keys};
+use crate::network::{Link, PERFECT};
+use crate::stun;
+
+/// Ids of publishers.
+pub const EXTENSIONS: Extensions = Extensions {
+    mid: Some(1),
+    rid: Some(2),
+    repaired_rid: Some(3),
+    audio_level: Some(4),
+    transport_cc: Some(5),
+    abs_send_time: None,
+    abs_capture_time: None,
+    dependency_descriptor: None,
+    playout_delay: None,
+    video_orientation: None,
+};
+
+/// Ids of subscribers: others, so that none can be passed on unseen.
+pub const RECEIVER_EXTENSIONS: Extensions = Extensions {
+    mid: Some(9),
+    rid: Some(10),
+    repaired_rid: Some(11),
+    audio_level: Some(12),
+    transport_cc: Some(13),
+    abs_send_time: Some(14),
+    ..EXTENSIONS
+};
+
+/// How often clients look whether there is something to ask for.
+const TICK: Duration = Duration::from_millis(5);
+/// What is added to a subscription's SSRC for its retransmissions.
+pub const RTX: u32 = 500;
+
+pub struct World {
+    engine: Option<Engine>,
+    pub now: Time,
+    pub clients: BTreeMap<u64, Client>,
+    pub up: Link,
+    pub down: Link,
+    network: Random,
+    /// What is under way: arrival, order, datagram.
+    queue: BinaryHeap<Reverse<(Time, u64, Delivery)>>,
+    order: u64,
+    pub events: Vec<(Time, Event)>,
+    /// Decides when the engine is restored; `None` for never.
+    moves: Option<Random>,
+    pub restored: u64,
+    next_move: Time,
+    transcript: DefaultHasher,
+    /// Every index sealed, by (client's address, RTCP, SSRC, index), with a hash of what was sent under it.
+    sealed: HashMap<(IpAddr, bool, u32, u32), u64>,
+    next_tick: Time,
+    next_report: Time,
+    next_check: Time,
+    /// Whether the engine is told the time only when it asked for that, or clients keep sending checks.
+    pub checks: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Delivery {
+    to: Destination,
+    datagram: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Destination {
+    Server(Path),
+    Client(Path),
+}
+
+/// Runs a scenario with one engine, and with one that is restored all the time, and compares what came out.
+pub fn scenario(run: impl Fn(&mut World)) {
+    let outcome = |moves| {
+        let mut world = World::new(moves);
+        run(&mut world);
+        (world.transcript.finish(), world.restored)
+    };
+    let (plain, _) = outcome(None);
+    let (moved, restored) = outcome(Some(Random::new(99)));
+    assert!(restored > 3, "the engine was restored only {restored} times");
+    assert_eq!(plain, moved, "a restored engine behaves differently");
+}
+
+impl World {
+    pub fn new(moves: Option<Random>) -> Self {
+        Self {
+            engine: Some(Engine::new(Self::config())),
+            now: Time::ZERO,
+            clients: BTreeMap::new(),
+            up: PERFECT,
+            down: PERFECT,
+            network: Random::new(4711),
+            queue: BinaryHeap::new(),
+            order: 0,
+            events: Vec::new(),
+            moves,
+            restored: 0,
+            next_move: Time::ZERO,
+            transcript: DefaultHasher::new(),
+            sealed: HashMap::new(),
+            next_tick: Time::ZERO,
+            next_report: Time::from_millis(500),
+            next_check: Time::from_millis(2_500),
+            checks: true,
+        }
+    }
+
+    fn config() -> EngineConfig {
+        let wall_clock = NtpTime::from_unix(Duration::from_secs(1_700_000_000));
+        EngineConfig { wall_clock, seed: 42, video_history: 256, ..EngineConfig::default() }
+    }
+
+    pub fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("there is always one")
+    }
+
+    /// A client with its transport: checked, nominated, keys installed.
+    pub fn join(&mut self, number: u64, profile: Profile) {
+        let ice = credentials(number, 0);
+        self.command(Command::AddTransport { transport: TransportKey(number), ice: ice.clone() });
+        self.clients.insert(number, Client::new(number, profile, udp(number, 50_000), ice));
+        self.check(number, true);
+        self.install_keys(number, profile);
+    }
+
+    pub fn install_keys(&mut self, number: u64, profile: Profile) {
+        let keys = keys(number, profile, DtlsRole::Server);
+        self.command(Command::InstallKeys { transport: TransportKey(number), keys });
+    }
+
+    /// A check of a client, at once.
+    pub fn check(&mut self, number: u64, nominate: bool) {
+        let client = &self.clients[&number];
+        let (path, datagram) = (client.path, stun::check(&client.ice, nominate));
+        self.deliver_to_server(path, datagram);
+    }
+
+    /// Publishes what the senders of this client send on the m-line `mid`.
+    pub fn publish(&mut self, number: u64, track: u64, senders: Vec<Sender>) {
+        let publish = description(number, track, &senders);
+        let client = self.clients.get_mut(&number).expect("has joined");
+        for sender in senders {
+            client.add_sender(sender);
+        }
+        self.command(Command::Publish(Box::new(publish)));
+    }
+
+    /// Subscribes a client to a track under an SSRC; returns that.
+    pub fn subscribe(&mut self, number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Ssrc {
+        let subscribe = subscription(number, track, ssrc, kind);
+        let client = self.clients.get_mut(&number).expect("has joined");
+        client.received.entry(Ssrc(ssrc)).or_default();
+        if let Some(rtx) = subscribe.rtx_ssrc {
+            client.repairs.insert(rtx, (Ssrc(ssrc), VP8));
+        }
+        self.command(Command::Subscribe(Box::new(subscribe)));
+        Ssrc(ssrc)
+    }
+
+    pub fn command(&mut self, command: Command) {
+        let now = self.now;
+        self.engine().handle_command(now, command);
+        self.drain();
+    }
+
+    pub fn received(&self, number: u64, ssrc: Ssrc) -> &Received {
+        &self.clients[&number].received[&ssrc]
+    }
+
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(self.now + duration);
+    }
+
+    pub fn run_until(&mut self, end: Time) {
+        loop {
+            let frame = self.clients.values().filter_map(Client::next_frame).min();
+            let arrival = self.queue.peek().map(|Reverse((at, _, _))| *at);
+            let due = self.engine().poll_timeout();
+            let mine = [Some(self.next_tick), frame, arrival].into_iter().flatten().min().unwrap_or(end);
+            let next = due.map_or(mine, |due| due.min(mine)).max(self.now);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        self.engine().handle_timeout(now);
+        self.drain();
+        while let Some(Reverse((at, _, _))) = self.queue.peek() {
+            if *at > now {
+                break;
+            }
+            let Some(Reverse((_, _, delivery))) = self.queue.pop() else { break };
+            self.deliver(delivery);
+        }
+        let (tick, report, check) = (self.next_tick <= now, self.next_report <= now, self.next_check <= now);
+        let mut datagrams = Vec::new();
+        for client in self.clients.values_mut() {
+            let path = client.path;
+            let mut send = |list: Vec<Vec<u8>>| datagrams.extend(list.into_iter().map(|datagram| (path, datagram)));
+            send(client.send_frames(now));
+            if tick {
+                send(client.send_nacks(now));
+            }
+            if report {
+                send(client.send_reports(now));
+            }
+            if check && self.checks {
+                send(vec![stun::check(&client.ice, true)]);
+            }
+        }
+        for (path, datagram) in datagrams {
+            self.send_to_server(path, &datagram);
+        }
+        self.next_tick = if tick { now + TICK } else { self.next_tick };
+        self.next_report = if report { now + Duration::from_secs(1) } else { self.next_report };
+        self.next_check = if check { now + Duration::from_millis(2_500) } else { self.next_check };
+    }
+
+    /// Puts a datagram of a client on its way.
+    pub fn send_to_server(&mut self, path: Path, datagram: &[u8]) {
+        for delay in self.up.carry(&mut self.network) {
+            self.queue_delivery(delay, Destination::Server(path), datagram.to_vec());
+        }
+    }
+
+    fn queue_delivery(&mut self, delay: Duration, to: Destination, datagram: Vec<u8>) {
+        self.order += 1;
+        self.queue.push(Reverse((self.now + delay, self.order, Delivery { to, datagram })));
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery.to {
+            Destination::Server(path) => self.deliver_to_server(path, delivery.datagram),
+            Destination::Client(path) => {
+                let now = self.now;
+                let Some(client) = self.clients.values_mut().find(|client| client.path == path) else { return };
+                let answers = client.handle_datagram(now, &delivery.datagram);
+                for answer in answers {
+                    self.send_to_server(path, &answer);
+                }
+            }
+        }
+    }
+
+    pub fn deliver_to_server(&mut self, path: Path, mut datagram: Vec<u8>) {
+        let now = self.now;
+        self.engine().handle_datagram(now, path, &mut datagram);
+        self.drain();
+        self.maybe_move();
+    }
+
+    /// Takes out all there is, and puts the engine to the test of being written down.
+    fn drain(&mut self) {
+        while let Some(event) = self.engine().poll_event() {
+            (self.now, format!("{event:?}")).hash(&mut self.transcript);
+            self.events.push((self.now, event));
+        }
+        while let Some(Transmit { path, payload }) = self.engine().poll_transmit() {
+            (self.now, path, &payload).hash(&mut self.transcript);
+            self.audit(path, &payload);
+            for delay in self.down.carry(&mut self.network) {
+                self.queue_delivery(delay, Destination::Client(path), payload.clone());
+            }
+            self.engine().recycle(payload);
+        }
+    }
+
+    fn maybe_move(&mut self) {
+        let Some(moves) = &mut self.moves else { return };
+        if self.now < self.next_move {
+            return;
+        }
+        // Ever less often, so that an hour does not take an hour: the pause doubles with every 16 moves.
+        let pause = Duration::from_millis(moves.next() % 200) * (1 << (self.restored / 16).min(20));
+        self.next_move = self.now + pause;
+        self.restored += 1;
+        let state = self.engine.take().expect("there is always one").export();
+        let json = serde_json::to_vec(&state).expect("a state can be written");
+        drop(state);
+        let state: EngineState = serde_json::from_slice(&json).expect("what was written can be read");
+        self.engine = Some(Engine::restore(state, Self::config()).expect("of this version"));
+    }
+
+    /// One index, one ciphertext: a second one with other bytes would be the end of GCM.
+    fn audit(&mut self, path: Path, payload: &[u8]) {
+        if payload[0] < 128 || payload[0] > 191 {
+            return;
+        }
+        let address = path.remote().ip();
+        let key = if is_rtcp(payload) {
+            // The index is in the clear behind the ciphertext; with HMAC the tag follows it.
+            let client = self.clients.values().find(|client| client.path.remote().ip() == address);
+            let has_tag = client.is_some_and(|client| client.sealer.profile() == Profile::Aes128CmHmacSha1_80);
+            let end = payload.len() - if has_tag { 10 } else { 0 };
+            (address, true, 0, u32::from_be_bytes(payload[end - 4..end].try_into().expect("four bytes")))
+        } else {
+            let number = u16::from_be_bytes([payload[2], payload[3]]);
+            let ssrc = u32::from_be_bytes(payload[8..FIXED_HEADER].try_into().expect("four bytes"));
+            (address, false, ssrc, self.wide(address, ssrc, number))
+        };
+        let mut hasher = DefaultHasher::new();
+        payload.hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = *self.sealed.entry(key).or_insert(hash);
+        assert_eq!(known, hash, "sealed twice: {key:?}");
+    }
+
+    /// The index of a packet by the highest known one, as receivers guess it.
+    fn wide(&mut self, address: IpAddr, ssrc: u32, number: u16) -> u32 {
+        let highest = self.sealed.entry((address, false, ssrc, u32::MAX)).or_insert(u64::from(number));
+        let index = sfu_core::media::sequence::nearest(*highest, number);
+        *highest = index.max(*highest);
+        index as u32
+    }
+
+    pub fn events_of<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T> + 'a) -> Vec<T> {
+        self.events.iter().filter_map(|(_, event)| pick(event)).collect()
+    }
+}
+
+/// Credentials of a transport, by generation.
+pub fn credentials(number: u64, generation: u64) -> IceCredentials {
+    IceCredentials {
+        ufrag: format!("A{number:04}{generation:04}xyz"),
+        pwd: format!("password-{number}-{generation}-long"),
+    }
+}
+
+/// An address of a client.
+pub fn udp(number: u64, port: u16) -> Path {
+    let local = Some(IpAddr::from([192, 0, 2, 1]));
+    Path::Udp { remote: ([10, 0, (number >> 8) as u8, number as u8], port).into(), local }
+}
+
+const OPUS_CODEC: CodecMapping =
+    CodecMapping { codec: Codec::Opus, payload_type: OPUS, rtx_payload_type: None, clock_rate: 48_000 };
+const RED_CODEC: CodecMapping =
+    CodecMapping { codec: Codec::Red, payload_type: RED, rtx_payload_type: None, clock_rate: 48_000 };
+const VP8_CODEC: CodecMapping =
+    CodecMapping { codec: Codec::Vp8, payload_type: VP8, rtx_payload_type: Some(VP8_RTX), clock_rate: 90_000 };
+
+/// How a client describes what it publishes.
+pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
+    let is_video = senders[0].payload_type == VP8;
+    let rids: Vec<Rid> = senders.iter().filter_map(|sender| Some(Rid(sender.rid?.to_owned()))).collect();
+    let signalled = |sender: &Sender| SignalledSsrc { media: sender.ssrc, rtx: sender.rtx };
+    Publish {
+        track: TrackKey(track),
+        transport: TransportKey(number),
+        mid: Mid(senders[0].mid.to_owned()),
+        kind: if is_video { MediaKind::Video } else { MediaKind::Audio },
+        codecs: if is_video { vec![VP8_CODEC] } else { vec![OPUS_CODEC, RED_CODEC] },
+        extensions: EXTENSIONS,
+        ssrcs: if rids.is_empty() { senders.iter().map(signalled).collect() } else { Vec::new() },
+        rids,
+        nack: true,
+        transport_cc: is_video,
+    }
+}
+
+/// Names a subscription; those of client 2 have the number of their SSRC.
+pub const fn subscription_key(number: u64, ssrc: u32) -> SubscriptionKey {
+    SubscriptionKey(if number == 2 { 0 } else { number * 10_000 } + ssrc as u64)
+}
+
+/// How a client is offered a track.
+pub fn subscription(number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Subscribe {
+    let is_video = kind == MediaKind::Video;
+    Subscribe {
+        subscription: subscription_key(number, ssrc),
+        transport: TransportKey(number),
+        track: TrackKey(track),
+        mid: Mid(format!("s{track}")),
+        ssrc: Ssrc(ssrc),
+        rtx_ssrc: is_video.then_some(Ssrc(ssrc + RTX)),
+        codecs: vec![if is_video { VP8_CODEC } else { OPUS_CODEC }],
+        extensions: RECEIVER_EXTENSIONS,
+        cname: "publisher".to_owned(),
+        target: Target::HIGHEST,
+    }
+}
