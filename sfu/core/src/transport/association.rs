@@ -50,13 +50,23 @@ pub enum AssociationOutput {
     /// A DTLS datagram for the client.
     Datagram(Vec<u8>),
     /// The handshake is done and the peer is who it should be: SRTP may flow. Comes once, not after a restore.
-    Connected { keys: SrtpKeys },
+    Connected {
+        keys: SrtpKeys,
+    },
     /// The client opened a channel, or acknowledged one of ours.
     ChannelOpened(DataChannel),
-    ChannelClosed { channel: ChannelId },
-    Message { channel: ChannelId, data: Vec<u8>, binary: bool },
+    ChannelClosed {
+        channel: ChannelId,
+    },
+    Message {
+        channel: ChannelId,
+        data: Vec<u8>,
+        binary: bool,
+    },
     /// The transport is dead; nothing comes after it.
-    Closed { reason: CloseReason },
+    Closed {
+        reason: CloseReason,
+    },
 }
 
 /// Why an association ended.
@@ -260,7 +270,7 @@ impl Association {
         let role = dtls.role();
         let mut association = Self {
             dtls,
-            sctp: state.sctp.map_or_else(|| Sctp::new(role, now), |sctp| Sctp::restore(sctp, role, now)),
+            sctp: Sctp::restore(state.sctp.unwrap_or_default(), role, now),
             expected: Some(state.peer),
             trust: Trust::Verified { peer: state.peer },
             outputs: VecDeque::new(),
@@ -326,10 +336,7 @@ impl Association {
             Trust::Shown { peer, keys, packets } if peer == expected => {
                 self.trust = Trust::Verified { peer };
                 self.outputs.push_back(AssociationOutput::Connected { keys });
-                if self.role() == DtlsRole::Client {
-                    // One side has to begin, and libraries other than browsers' wait for the DTLS client to.
-                    self.sctp.connect(now);
-                }
+                self.sctp.start(now);
                 for packet in packets {
                     self.sctp.handle_packet(now, &packet);
                 }

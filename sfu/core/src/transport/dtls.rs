@@ -29,10 +29,10 @@ use self::clock::instant;
 use self::config::RETRANSMIT_INTERVAL;
 use self::hello::HelloBuffer;
 use self::intake::Intake;
+use super::DtlsRole;
 use super::certificate::Fingerprint;
 use super::guard::{Panicked, guard};
 use super::srtp::{Profile, SrtpKeys};
-use super::DtlsRole;
 use crate::time::Time;
 
 /// The library gives up after seven repetitions.
@@ -69,7 +69,10 @@ pub enum DtlsOutput {
     /// To be sent to the peer. At most 1,200 bytes, unless the application data is longer.
     Datagram(Vec<u8>),
     /// The handshake is done. `peer` is the certificate the peer showed and proved to hold the key of.
-    Connected { keys: SrtpKeys, peer: Fingerprint },
+    Connected {
+        keys: SrtpKeys,
+        peer: Fingerprint,
+    },
     Data(Vec<u8>),
     /// Nothing comes after it.
     Closed(DtlsEnd),
@@ -399,4 +402,3 @@ fn secrets(state: &State, role: DtlsRole) -> Option<(SrtpKeys, Fingerprint)> {
     let keys = SrtpKeys::from_keying_material(profile, material.as_ref(), role).ok()?;
     Some((keys, Fingerprint::of(state.peer_certificates.first()?)))
 }
-

@@ -83,7 +83,11 @@ pub enum SctpOutput {
     /// The peer opened a channel, or acknowledged one of ours.
     ChannelOpened(DataChannel),
     ChannelClosed(ChannelId),
-    Message { channel: ChannelId, data: Vec<u8>, binary: bool },
+    Message {
+        channel: ChannelId,
+        data: Vec<u8>,
+        binary: bool,
+    },
     /// The association is gone; nothing comes after it.
     Closed(SctpEnd),
 }
@@ -150,6 +154,7 @@ pub struct Sctp {
     origin: Time,
     channels: BTreeMap<ChannelId, Channel>,
     outputs: VecDeque<SctpOutput>,
+    started: bool,
     connected: bool,
     ended: bool,
     dropped: u64,
@@ -157,7 +162,10 @@ pub struct Sctp {
 
 impl fmt::Debug for Sctp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sctp").field("connected", &self.connected).field("channels", &self.channels).finish_non_exhaustive()
+        f.debug_struct("Sctp")
+            .field("connected", &self.connected)
+            .field("channels", &self.channels)
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,14 +179,24 @@ impl Sctp {
             origin: now,
             channels: BTreeMap::new(),
             outputs: VecDeque::new(),
+            started: false,
             connected: false,
             ended: false,
             dropped: 0,
         }
     }
 
+    /// To be called once packets can be sent, before the first one is handled. The DTLS client sends INIT, since one
+    /// side has to begin and libraries other than browsers' wait for that one to; a server does if it wants a channel.
+    pub fn start(&mut self, now: Time) {
+        self.started = true;
+        if self.role == DtlsRole::Client || !self.channels.is_empty() {
+            self.connect(now);
+        }
+    }
+
     /// Sends INIT, unless the association is up or under way. Both sides may do so at once.
-    pub fn connect(&mut self, now: Time) {
+    fn connect(&mut self, now: Time) {
         self.with_socket(now, |socket| {
             if socket.state() == SocketState::Closed {
                 socket.connect();
@@ -222,7 +240,7 @@ impl Sctp {
         self.channels.insert(id, Channel { description, state: ChannelState::Waiting });
         if self.connected {
             self.send_opens(now);
-        } else {
+        } else if self.started {
             self.connect(now);
         }
         Ok(id)
@@ -432,7 +450,9 @@ impl Sctp {
                 self.outputs.push_back(SctpOutput::ChannelOpened(description));
             }
             Some(Control::Ack) => {
-                let Some(channel) = self.channels.get_mut(&id).filter(|c| c.state == ChannelState::Opening) else { return };
+                let Some(channel) = self.channels.get_mut(&id).filter(|c| c.state == ChannelState::Opening) else {
+                    return;
+                };
                 channel.state = ChannelState::Open;
                 self.outputs.push_back(SctpOutput::ChannelOpened(channel.description.clone()));
             }
@@ -499,4 +519,3 @@ fn new_socket() -> Box<dyn DcSctpSocket> {
     };
     dcsctp::new_socket("calls", &options)
 }
-

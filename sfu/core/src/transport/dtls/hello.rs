@@ -53,7 +53,10 @@ impl HelloBuffer {
         self.holds_last = true;
         self.datagrams.push(datagram.to_vec());
         let body = self.assemble(message_len)?;
-        Some(Hello { profiles: offered_profiles(&body).unwrap_or_default(), datagrams: std::mem::take(&mut self.datagrams) })
+        Some(Hello {
+            profiles: offered_profiles(&body).unwrap_or_default(),
+            datagrams: std::mem::take(&mut self.datagrams),
+        })
     }
 
     /// Whether the latest datagram was of use.
@@ -74,7 +77,8 @@ impl HelloBuffer {
 /// Length of the whole message, offset and body of a fragment of the first ClientHello.
 fn parse_fragment(content: &[u8]) -> Option<(usize, usize, &[u8])> {
     let (header, body) = content.split_at_checked(HANDSHAKE_HEADER_LEN)?;
-    let u24 = |at: usize| usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2]);
+    let u24 =
+        |at: usize| usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2]);
     let (message_len, offset, fragment_len) = (u24(1), u24(6), u24(9));
     let first = header[0] == CLIENT_HELLO && header[4..6] == [0, 0];
     if !first || message_len > MAX_HELLO_LEN || offset + fragment_len > message_len {

@@ -90,7 +90,9 @@ fn is_sound_plaintext(record: &Record<'_>) -> bool {
     match record.content_type {
         ContentType::ChangeCipherSpec => content == [1],
         // A warning means nothing to us, but the library would end over it.
-        ContentType::Alert => matches!(content, [level, what] if *level != ALERT_WARNING || *what == ALERT_CLOSE_NOTIFY),
+        ContentType::Alert => {
+            matches!(content, [level, what] if *level != ALERT_WARNING || *what == ALERT_CLOSE_NOTIFY)
+        }
         ContentType::Handshake => are_sound_fragments(content),
         ContentType::ApplicationData => false,
     }
@@ -214,7 +216,8 @@ mod tests {
     #[test]
     fn plaintext_that_no_handshake_has_is_refused() {
         let mut intake = Intake::default();
-        let mut refused = |content_type, content: &[u8]| !admit(&mut intake, &record(content_type, 0, 1, content), false);
+        let mut refused =
+            |content_type, content: &[u8]| !admit(&mut intake, &record(content_type, 0, 1, content), false);
         assert!(refused(23, b"data"));
         assert!(refused(20, &[2]));
         assert!(refused(21, &[1, 90]), "a warning");

@@ -15,7 +15,7 @@ use crate::transport::DtlsRole;
 use crate::transport::guard::guard;
 
 /// A restorable SCTP association with its channels. Carries messages not yet acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SctpState {
     channels: BTreeMap<ChannelId, Channel>,
     /// `None` restarts the association: peers that follow RFC 9260, section 5.2.4.1 (all browsers) keep their channels
@@ -66,6 +66,7 @@ impl Sctp {
     pub fn restore(state: SctpState, role: DtlsRole, now: Time) -> Self {
         let mut sctp = Self::new(role, now);
         sctp.channels = state.channels;
+        sctp.started = true;
         if let Some(socket) = state.socket {
             let handover = SocketHandoverState::from(socket);
             let library = &mut sctp.socket;
