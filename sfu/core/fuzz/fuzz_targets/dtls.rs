@@ -1,0 +1,9 @@
+//! Datagrams taken for DTLS; see the check.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/dtls.rs"]
+mod checks;
+
+fuzz_target!(|bytes: &[u8]| checks::check(bytes));
