@@ -11,6 +11,7 @@ mod run;
 pub mod status;
 mod transport;
 
+use fleet::api::REFUSED_DRAINING;
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as SignalMessage;
 use sfu_core::call::ParticipantId;
@@ -58,7 +59,7 @@ impl JoinRefused {
     /// Name in metrics and for the director.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Draining => "draining",
+            Self::Draining => REFUSED_DRAINING,
             Self::NoAddress => "no_address",
             Self::Internal => "internal",
         }

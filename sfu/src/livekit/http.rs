@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use fleet::api::REFUSED_HEADER;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -12,9 +13,6 @@ use super::socket;
 use super::token::{self, TokenError};
 use crate::app::App;
 use crate::control::JoinRefused;
-
-/// Says why a join was refused, for the director: only then may it try another SFU.
-pub const REFUSED_HEADER: HeaderName = HeaderName::from_static("x-calls-refused");
 
 pub fn routes() -> Router<App> {
     let join = |v1| {
@@ -67,7 +65,7 @@ impl IntoResponse for Refusal {
             }
             Self::Control(refused) => {
                 let reason = HeaderValue::from_static(refused.label());
-                (StatusCode::SERVICE_UNAVAILABLE, [(REFUSED_HEADER, reason)], refused.to_string()).into_response()
+                (StatusCode::SERVICE_UNAVAILABLE, [(HeaderName::from_static(REFUSED_HEADER), reason)], refused.to_string()).into_response()
             }
         }
     }
@@ -77,7 +75,9 @@ impl IntoResponse for Refusal {
 fn token_of<'a>(query: &'a JoinQuery, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     header
-        .and_then(|value| value.strip_prefix("Bearer "))
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
         .or(query.access_token.as_deref())
         .filter(|token| !token.is_empty())
         .ok_or(TokenError::Missing)

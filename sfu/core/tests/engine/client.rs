@@ -176,9 +176,10 @@ impl Client {
         self.senders.iter_mut().find(|sender| sender.ssrc == ssrc).expect("a sender of this client")
     }
 
-    /// When the next frame is due.
-    pub fn next_frame(&self) -> Option<Time> {
-        self.senders.iter().filter(|sender| sender.active).map(|sender| sender.next_frame).min()
+    /// When the next frame or request is due.
+    pub fn next_due(&self) -> Option<Time> {
+        let frames = self.senders.iter().filter(|sender| sender.active).map(|sender| sender.next_frame);
+        frames.chain(self.received.values().filter_map(|received| received.nack.next_at())).min()
     }
 
     /// The datagrams of all frames that are due.

@@ -49,8 +49,6 @@ pub const RECEIVER_EXTENSIONS: Extensions = Extensions {
     ..EXTENSIONS
 };
 
-/// How often clients look whether there is something to ask for.
-const TICK: Duration = Duration::from_millis(5);
 /// What is added to a subscription's SSRC for its retransmissions.
 pub const RTX: u32 = 500;
 
@@ -72,7 +70,6 @@ pub struct World {
     transcript: DefaultHasher,
     /// Every index sealed, by (client's address, RTCP, SSRC, index), with a hash of what was sent under it.
     sealed: HashMap<(IpAddr, bool, u32, u32), u64>,
-    next_tick: Time,
     next_report: Time,
     next_check: Time,
     /// Whether the engine is told the time only when it asked for that, or clients keep sending checks.
@@ -121,7 +118,6 @@ impl World {
             next_move: Time::ZERO,
             transcript: DefaultHasher::new(),
             sealed: HashMap::new(),
-            next_tick: Time::ZERO,
             next_report: Time::from_millis(500),
             next_check: Time::from_millis(2_500),
             checks: true,
@@ -196,11 +192,12 @@ impl World {
 
     pub fn run_until(&mut self, end: Time) {
         loop {
-            let frame = self.clients.values().filter_map(Client::next_frame).min();
+            let clients = self.clients.values().filter_map(Client::next_due).min();
             let arrival = self.queue.peek().map(|Reverse((at, _, _))| *at);
             let due = self.engine().poll_timeout();
-            let mine = [Some(self.next_tick), frame, arrival].into_iter().flatten().min().unwrap_or(end);
-            let next = due.map_or(mine, |due| due.min(mine)).max(self.now);
+            let rounds = [Some(self.next_report), Some(self.next_check)];
+            let next = rounds.into_iter().chain([clients, arrival, due]).flatten().min();
+            let next = next.unwrap_or(end).max(self.now);
             if next > end {
                 self.now = end;
                 return;
@@ -221,15 +218,13 @@ impl World {
             let Some(Reverse((_, _, delivery))) = self.queue.pop() else { break };
             self.deliver(delivery);
         }
-        let (tick, report, check) = (self.next_tick <= now, self.next_report <= now, self.next_check <= now);
+        let (report, check) = (self.next_report <= now, self.next_check <= now);
         let mut datagrams = Vec::new();
         for client in self.clients.values_mut() {
             let path = client.path;
             let mut send = |list: Vec<Vec<u8>>| datagrams.extend(list.into_iter().map(|datagram| (path, datagram)));
             send(client.send_frames(now));
-            if tick {
-                send(client.send_nacks(now));
-            }
+            send(client.send_nacks(now));
             if report {
                 send(client.send_reports(now));
             }
@@ -240,7 +235,6 @@ impl World {
         for (path, datagram) in datagrams {
             self.send_to_server(path, &datagram);
         }
-        self.next_tick = if tick { now + TICK } else { self.next_tick };
         self.next_report = if report { now + Duration::from_secs(1) } else { self.next_report };
         self.next_check = if check { now + Duration::from_millis(2_500) } else { self.next_check };
     }

@@ -1,0 +1,216 @@
+//! A participant: signalling and a peer connection, in one task.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use livekit_protocol as proto;
+use livekit_protocol::signal_request::Message as Request;
+use livekit_protocol::signal_response::Message as Response;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::peer::{Peer, PeerEvent};
+use crate::signal::Signal;
+
+/// Between two frames of audio.
+const FRAME_INTERVAL: Duration = Duration::from_millis(20);
+/// Bytes of a frame: a voice at 32 kbit/s.
+const FRAME_BYTES: usize = 80;
+/// Observations that may wait; a scenario reads them all the time.
+const OBSERVATIONS: usize = 64 * 1024;
+
+/// How a client takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Sends a voice and hears the others.
+    Speaker,
+    /// Hears the others.
+    Listener,
+}
+
+/// What a client saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observation {
+    /// Media transport up, this long after it began to join.
+    Connected(Duration),
+    /// First frame of anybody, this long after it began to join.
+    FirstFrame(Duration),
+    /// A frame, this long after its sender wrote it.
+    Frame(Duration),
+}
+
+/// A client in a call. Leaves when dropped.
+#[derive(Debug)]
+pub struct Client {
+    pub observations: mpsc::Receiver<Observation>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Client {
+    /// Joins in the background. `origin` is the zero of the time stamps in frames, the same for all clients.
+    pub fn join(url: String, token: String, part: Part, origin: Instant) -> Self {
+        let (sender, observations) = mpsc::channel(OBSERVATIONS);
+        let task = tokio::spawn(async move { Running::join(&url, &token, part, origin, sender).await?.run().await });
+        Self { observations, task }
+    }
+
+    /// The next observation.
+    pub async fn next(&mut self) -> Result<Observation> {
+        match self.observations.recv().await {
+            Some(observation) => Ok(observation),
+            None => match (&mut self.task).await {
+                Ok(Ok(())) => bail!("the client ended"),
+                Ok(Err(error)) => Err(error.context("the client ended")),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Running {
+    signal: Signal,
+    peer: Peer,
+    part: Part,
+    began: Instant,
+    origin: Instant,
+    observations: mpsc::Sender<Observation>,
+    offer_id: u32,
+    connected: bool,
+    heard: bool,
+    /// Sections the server asked for while an offer was on its way.
+    wanted: Option<u32>,
+    awaiting_answer: bool,
+}
+
+impl Running {
+    async fn join(
+        url: &str,
+        token: &str,
+        part: Part,
+        origin: Instant,
+        observations: mpsc::Sender<Observation>,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let mut peer = Peer::new().await?;
+        let cid = "bench-microphone";
+        let speaks = part == Part::Speaker;
+        let offer = peer.offer(speaks.then_some(cid), 3)?;
+        let add_track_requests = speaks.then(|| proto::AddTrackRequest {
+            cid: cid.into(),
+            r#type: proto::TrackType::Audio as i32,
+            source: proto::TrackSource::Microphone as i32,
+            ..proto::AddTrackRequest::default()
+        });
+        let request = proto::JoinRequest {
+            connection_settings: Some(proto::ConnectionSettings { auto_subscribe: true, ..Default::default() }),
+            add_track_requests: add_track_requests.into_iter().collect(),
+            publisher_offer: Some(description(offer, 1)),
+            ..proto::JoinRequest::default()
+        };
+        let signal = Signal::join(url, token, request).await?;
+        Ok(Self {
+            signal,
+            peer,
+            part,
+            began,
+            origin,
+            observations,
+            offer_id: 1,
+            connected: false,
+            heard: false,
+            wanted: None,
+            awaiting_answer: true,
+        })
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let mut frame = interval(FRAME_INTERVAL);
+        frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                message = self.signal.receive() => self.message(message?).await?,
+                event = self.peer.next() => self.event(event?),
+                () = tick(&mut frame), if self.connected && self.part == Part::Speaker => {
+                    self.peer.send(self.began.elapsed(), stamped(self.origin))?;
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Response) -> Result<()> {
+        match message {
+            Response::Answer(answer) if answer.id == self.offer_id => {
+                self.awaiting_answer = false;
+                self.peer.accept(&answer.sdp)?;
+            }
+            Response::MediaSectionsRequirement(wanted) => {
+                self.wanted = Some(self.wanted.unwrap_or_default() + wanted.num_audios);
+            }
+            Response::Leave(leave) => bail!("the server sent leave, reason {}", leave.reason),
+            _ => (),
+        }
+        if !self.awaiting_answer
+            && let Some(n_audios) = self.wanted.take()
+        {
+            self.offer_id += 1;
+            self.awaiting_answer = true;
+            let offer = self.peer.offer(None, n_audios)?;
+            self.signal.send(Request::Offer(description(offer, self.offer_id))).await?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Connected => {
+                self.connected = true;
+                self.observe(Observation::Connected(self.began.elapsed()));
+            }
+            PeerEvent::Frame(frame) => {
+                if !self.heard {
+                    self.heard = true;
+                    self.observe(Observation::FirstFrame(self.began.elapsed()));
+                }
+                if let Ok(delay) = delay(&frame, self.origin) {
+                    self.observe(Observation::Frame(delay));
+                }
+            }
+            PeerEvent::Disconnected => self.connected = false,
+        }
+    }
+
+    /// A scenario that does not read loses observations, not the client its call.
+    fn observe(&self, observation: Observation) {
+        let _ = self.observations.try_send(observation);
+    }
+}
+
+async fn tick(interval: &mut Interval) {
+    interval.tick().await;
+}
+
+fn description(sdp: String, id: u32) -> proto::SessionDescription {
+    proto::SessionDescription { r#type: "offer".into(), sdp, id, ..proto::SessionDescription::default() }
+}
+
+/// A frame that says when it was written.
+fn stamped(origin: Instant) -> Vec<u8> {
+    let mut frame = vec![0; FRAME_BYTES];
+    // A valid Opus table-of-contents byte: CELT, 20 ms, mono, one frame (RFC 6716, section 3.1).
+    frame[0] = 0xf8;
+    let micros = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    frame[1..9].copy_from_slice(&micros.to_be_bytes());
+    frame
+}
+
+fn delay(frame: &[u8], origin: Instant) -> Result<Duration> {
+    let stamp: [u8; 8] = frame.get(1..9).context("a frame of somebody else")?.try_into()?;
+    Ok(origin.elapsed().saturating_sub(Duration::from_micros(u64::from_be_bytes(stamp))))
+}
