@@ -3,7 +3,7 @@
 //! - [`api`]: the custom resource.
 //! - [`cluster`]: its controller; read `cluster/mod.rs` first.
 //! - pure, beside it: [`name`], [`port`], [`address`], [`certificates`], [`keys`], [`invite`], [`lease`], [`hash`].
-//! - thin, with a client: [`watch`], [`elect`], [`fleet_client`], [`discovery`], [`health`], [`run`], [`link`],
+//! - thin, with a client: [`connect`], [`watch`], [`elect`], [`fleet_client`], [`discovery`], [`health`], [`run`], [`link`],
 //!   [`preuninstall`].
 //!
 //! It meets SFUs and director in data alone: arguments, a configuration file, ports, probes and the fleet API, all defined
@@ -14,6 +14,7 @@ pub mod api;
 pub mod certificates;
 pub mod cli;
 pub mod cluster;
+pub mod connect;
 pub mod discovery;
 pub mod elect;
 pub mod fleet_client;

@@ -7,6 +7,7 @@ use kube::{Api, Client};
 
 use crate::api::CallsCluster;
 use crate::cli::LinkArgs;
+use crate::connect::connect;
 use crate::invite;
 use crate::keys::read_keys;
 use crate::name::ClusterName;
@@ -16,7 +17,7 @@ use crate::name::ClusterName;
 /// # Errors
 /// If the CallsCluster, its keys or the page's address cannot be found; the message says what to do.
 pub async fn link(args: &LinkArgs) -> anyhow::Result<String> {
-    let client = Client::try_default().await.context("failed to find a cluster: is there a kubeconfig?")?;
+    let client = connect().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let clusters: Api<CallsCluster> = Api::namespaced(client.clone(), &namespace);
     let cluster = clusters

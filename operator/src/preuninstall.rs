@@ -3,9 +3,10 @@
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 
 use crate::api::CallsCluster;
+use crate::connect::connect;
 
 /// CallsClusters named in the message.
 const MAX_NAMED: usize = 5;
@@ -15,7 +16,7 @@ const MAX_NAMED: usize = 5;
 /// # Errors
 /// If one does; the message names it and says what to do.
 pub async fn preuninstall() -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("failed to find a cluster")?;
+    let client = connect().await?;
     let clusters: Api<CallsCluster> = Api::all(client);
     let list = match clusters.list_metadata(&ListParams::default()).await {
         Ok(list) => list.items,

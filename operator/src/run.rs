@@ -14,16 +14,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::cli::RunArgs;
 use crate::cluster::apply::Memory;
 use crate::cluster::validate::Images;
 use crate::cluster::{Context, error_policy, reconcile};
+use crate::connect::connect;
 use crate::discovery::Monitoring;
 use crate::elect::Election;
 use crate::health;
 use crate::keys::ApiKey;
+use crate::lease::RETRY_PERIOD;
 use crate::metrics::Metrics;
 use crate::name::MANAGER;
 use crate::watch::{Guarded, Stores};
@@ -38,7 +40,7 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 /// # Errors
 /// If the cluster or the health port cannot be had at the start.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::try_default().await.context("failed to find a cluster: is there a kubeconfig?")?;
+    let client = connect().await?;
     let metrics = Metrics::default();
     let (ready, is_ready) = watch::channel(false);
     let listener = TcpListener::bind(args.health_address)
@@ -89,7 +91,7 @@ async fn lead(
     ready: watch::Sender<bool>,
     metrics: Metrics,
 ) -> anyhow::Result<()> {
-    client.apiserver_version().await.context("failed to reach the API server")?;
+    reach(&client).await;
     ready.send_replace(true);
     is_leader.wait_for(|leads| *leads).await.context("the election ended")?;
     ready.send_replace(false);
@@ -117,11 +119,15 @@ async fn lead(
         .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .reconcile_on(triggers);
     let clusters = controller.store();
-    let reconciles = controller.run(reconcile, error_policy, context).for_each(|result| {
+    let reconciles = controller.run(reconcile, error_policy, Arc::clone(&context)).for_each(|result| {
         metrics.clusters(clusters.len());
-        // Failures of reconciles are logged by the error policy; others are of watches, which try again.
-        if let Err(error) = result {
-            debug!(error = &error as &dyn std::error::Error, "controller");
+        match result {
+            Ok(_) => {}
+            Err(controller::Error::ObjectNotFound(gone)) => {
+                context.memory.forget_cluster(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+            }
+            // Failures of reconciles are logged by the error policy; others are of watches, which try again.
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "controller"),
         }
         std::future::ready(())
     });
@@ -133,6 +139,20 @@ async fn lead(
     }
     discovery.abort();
     Ok(())
+}
+
+/// Waits for the API server. Ending instead would make Kubernetes wait longer and longer before it starts us again.
+async fn reach(client: &Client) {
+    let mut tries = tokio::time::interval(RETRY_PERIOD);
+    loop {
+        tries.tick().await;
+        match client.apiserver_version().await {
+            Ok(_) => return,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "the API server is not reached, trying again");
+            }
+        }
+    }
 }
 
 /// Differs between operators and between restarts of one, so that nobody takes an old Lease for its own.

@@ -42,7 +42,7 @@ impl FakeApi {
                 let (status, answer) = api.handle(&head.method, head.uri.path(), is_apply, &body);
                 let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
                 *response.status_mut() = status;
-                Ok::<_, kube::client::Error>(response)
+                Ok::<_, kube::Error>(response)
             }
         });
         Client::new(service, "red")

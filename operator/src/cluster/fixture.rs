@@ -145,19 +145,19 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         plan: _,
         stage: _,
     } = objects;
-    let mut documents = Vec::new();
-    let mut add = |object: Value| documents.push(serde_saphyr::to_string(&object).unwrap());
-    service_accounts.iter().for_each(|one| add(json!(one)));
-    roles.iter().for_each(|one| add(json!(one)));
-    role_bindings.iter().for_each(|one| add(json!(one)));
-    first_key.iter().for_each(|one| add(json!(one)));
-    secrets.iter().for_each(|one| add(json!(one)));
-    add(json!(config));
-    services.iter().for_each(|one| add(json!(one)));
-    network_policies.iter().for_each(|one| add(json!(one)));
-    disruption_budgets.iter().for_each(|one| add(json!(one)));
-    monitor.iter().for_each(|one| add(json!(one)));
-    add(json!(director));
-    sfu.iter().for_each(|one| add(json!(one)));
+    let mut objects: Vec<Value> = Vec::new();
+    objects.extend(service_accounts.iter().map(|one| json!(one)));
+    objects.extend(roles.iter().map(|one| json!(one)));
+    objects.extend(role_bindings.iter().map(|one| json!(one)));
+    objects.extend(first_key.iter().map(|one| json!(one)));
+    objects.extend(secrets.iter().map(|one| json!(one)));
+    objects.push(json!(config));
+    objects.extend(services.iter().map(|one| json!(one)));
+    objects.extend(network_policies.iter().map(|one| json!(one)));
+    objects.extend(disruption_budgets.iter().map(|one| json!(one)));
+    objects.extend(monitor.iter().map(|one| json!(one)));
+    objects.push(json!(director));
+    objects.extend(sfu.iter().map(|one| json!(one)));
+    let documents: Vec<String> = objects.iter().map(|object| serde_saphyr::to_string(object).unwrap()).collect();
     documents.join("---\n")
 }

@@ -117,6 +117,15 @@ fn unschedulable(pod: &Pod, said: &str) -> Problem {
     )
 }
 
+/// Whether a container waits for its image. The kubelet goes back and forth between some of these, so that nothing we
+/// write may depend on which it is.
+pub fn is_image_trouble(reason: &str) -> bool {
+    matches!(
+        reason,
+        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError"
+    )
+}
+
 fn container_problem(pod: &Pod, is_sfu: bool, container: &ContainerStatus) -> Option<Problem> {
     let name = pod.name_any();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -125,13 +134,13 @@ fn container_problem(pod: &Pod, is_sfu: bool, container: &ContainerStatus) -> Op
     let waits_for = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
     let detail = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
     match waits_for {
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
+        reason if is_image_trouble(reason) => {
             let fix = if is_sfu { "sfu.image" } else { "the chart's director.image" };
             return Some(Problem::new(
                 ConditionType::Ready,
                 "ImageUnavailable",
                 format!(
-                    "Node {node} cannot get the image {} of pod {name} ({waits_for}): correct {fix}, or make the image available.",
+                    "Node {node} cannot get the image {} of pod {name}: correct {fix}, or make the image available.",
                     container.image
                 ),
             ));

@@ -192,7 +192,8 @@ mod tests {
     fn the_table() {
         use Progress::{Draining, Settled, Starting, Surging, WaitingForSlot};
         // live, wanted revision and replicas → its slot, what stays of others, progress
-        let table: &[(&str, &[&str], &str, u32, Option<u16>, &[&str], Progress)] = &[
+        type Row<'a> = (&'a str, &'a [&'a str], &'a str, u32, Option<u16>, &'a [&'a str], Progress);
+        let table: &[Row<'_>] = &[
             ("nothing yet", &[], "a", 2, Some(0), &[], Starting),
             ("starting", &["a0 2/0/1"], "a", 2, Some(0), &[], Starting),
             ("settled", &["a0 2/2/2"], "a", 2, Some(0), &[], Settled),

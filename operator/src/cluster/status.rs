@@ -16,7 +16,7 @@ use kube::ResourceExt as _;
 use crate::api::{CallsClusterStatus, MAX_LISTED_SFUS, SfuEntry};
 use crate::cluster::build::{Applied, Objects, selector};
 use crate::cluster::dereference::{Dereferenced, Report};
-use crate::cluster::problem::{ConditionType, Problem, problems};
+use crate::cluster::problem::{ConditionType, Problem, is_image_trouble, problems};
 use crate::cluster::revision::Progress;
 use crate::cluster::validate::{ValidatedCluster, is_ready};
 use crate::port::Slot;
@@ -271,6 +271,7 @@ fn state(pod: &Pod, report: Option<&Report>) -> String {
             SfuState::Active => "Active".to_owned(),
             SfuState::Draining => "Draining".to_owned(),
         },
+        (_, Some(reason)) if is_image_trouble(&reason) => "ImageUnavailable".to_owned(),
         (_, Some(reason)) => reason,
         (Some(Err(_)), None) => "Unreachable".to_owned(),
         (None, None) => status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned()),

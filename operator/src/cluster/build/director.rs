@@ -92,6 +92,7 @@ fn args(cluster: &ValidatedCluster) -> Vec<String> {
         format!("--tls={}", path::TLS_DIR),
         format!("--http-port={DIRECTOR_HTTP_PORT}"),
         format!("--health-port={DIRECTOR_HEALTH_PORT}"),
+        "--log-format=json".to_owned(),
     ]
 }
 

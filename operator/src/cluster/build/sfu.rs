@@ -116,18 +116,19 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
 
 fn args(cluster: &ValidatedCluster, slot: Slot) -> Vec<String> {
     let ports = cluster.ports.slot(slot);
-    let mut args = vec![
+    vec![
         "serve".to_owned(),
         format!("--config={}/{}", path::CONFIG_DIR, path::CONFIG_FILE),
         format!("--keys={}", path::KEYS_DIR),
         format!("--tls={}", path::TLS_DIR),
         format!("--udp-port={}", ports.media),
-    ];
-    if cluster.tcp {
-        args.push(format!("--tcp-port={}", ports.media));
-    }
-    args.extend([format!("--control-port={}", ports.control), format!("--health-port={}", ports.health)]);
-    args
+        // 0 turns it off.
+        format!("--tcp-port={}", if cluster.tcp { ports.media } else { 0 }),
+        format!("--control-port={}", ports.control),
+        format!("--health-port={}", ports.health),
+        format!("--drain-seconds={DRAIN_SECONDS}"),
+        "--log-format=json".to_owned(),
+    ]
 }
 
 fn ports(cluster: &ValidatedCluster, slot: Slot) -> Vec<ContainerPort> {

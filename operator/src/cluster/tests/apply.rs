@@ -38,7 +38,8 @@ impl World {
         let client = self.api.client();
         let installed = self.found.monitors_installed;
         let pods = &self.found.sfu_pods;
-        let applied = apply(objects, &cluster, &self.stores, &client, &self.memory, pods, installed).await;
+        let applied = apply(objects, &cluster, &self.stores, &client, &self.memory, pods, installed);
+        let applied = Box::pin(applied).await;
         applied.map(|(_, changes)| changes)
     }
 }

@@ -4,17 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-const CRD: &str = include_str!("../../../../crds/callsclusters.yaml");
-const CRD_IN_CHART: &str = include_str!("../../../../charts/calls-operator/files/callsclusters.yaml");
 const VALUES: &str = include_str!("../../../../charts/calls-operator/values.yaml");
 const SCHEMA: &str = include_str!("../../../../charts/calls-operator/values.schema.json");
 const CHART: &str = include_str!("../../../../charts/calls-operator/Chart.yaml");
 const CLUSTER_ROLE: &str = include_str!("../../../../charts/calls-operator/templates/clusterrole.yaml");
-
-#[test]
-fn the_charts_crd_is_the_checked_in_one() {
-    assert!(CRD == CRD_IN_CHART, "copy crds/callsclusters.yaml to charts/calls-operator/files/");
-}
 
 #[test]
 fn the_charts_version_is_the_programs() {
