@@ -123,3 +123,96 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use fleet::api::{SfuLoad, SfuState};
+    use hyper::Response;
+    use hyper::service::service_fn;
+    use k8s_openapi::jiff::Timestamp;
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::certificates::{FleetCertificates, Stored};
+    use crate::name::Role;
+
+    fn certificates() -> FleetCertificates {
+        FleetCertificates::ensure(&Stored::default(), Timestamp::now()).unwrap()
+    }
+
+    fn status() -> SfuStatus {
+        SfuStatus {
+            name: "blue-sfu-1".into(),
+            node: "node-a".into(),
+            version: "1".into(),
+            state: SfuState::Active,
+            candidates: Vec::new(),
+            address_problem: None,
+            load: SfuLoad::default(),
+        }
+    }
+
+    /// A server on loopback that shows the certificate of `role` and wants one of the same authority. Its port.
+    async fn serve(certificates: &FleetCertificates, role: Role) -> u16 {
+        let leaf = &certificates.leaves[&role];
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(leaf.bundle.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(leaf.credential.cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(leaf.credential.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let answer = service_fn(async |request: Request<hyper::body::Incoming>| {
+                    assert_eq!(request.uri().path(), INFO_PATH);
+                    let body = serde_json::to_string(&status()).unwrap_or_default();
+                    Ok::<_, std::convert::Infallible>(Response::new(body))
+                });
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            }
+        });
+        port
+    }
+
+    async fn ask(asking: &FleetCertificates, port: u16) -> Result<SfuStatus, FleetError> {
+        let client = FleetClient::new(&asking.leaves[&Role::Operator]).unwrap();
+        client.info(Ipv4Addr::LOCALHOST.into(), port).await
+    }
+
+    #[tokio::test]
+    async fn an_sfu_of_the_fleet_answers_whatever_its_address() {
+        let certificates = certificates();
+        let port = serve(&certificates, Role::Sfu).await;
+        assert_eq!(ask(&certificates, port).await.unwrap(), status());
+    }
+
+    #[tokio::test]
+    async fn another_role_does_not_pass_for_an_sfu() {
+        let certificates = certificates();
+        let port = serve(&certificates, Role::Director).await;
+        assert!(matches!(ask(&certificates, port).await, Err(FleetError::Connect(_))));
+    }
+
+    #[tokio::test]
+    async fn an_sfu_of_another_fleet_is_not_believed() {
+        let port = serve(&certificates(), Role::Sfu).await;
+        assert!(matches!(ask(&certificates(), port).await, Err(FleetError::Connect(_))));
+    }
+}

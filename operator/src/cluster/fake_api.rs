@@ -116,8 +116,9 @@ impl FakeApi {
 }
 
 fn failure(code: StatusCode) -> (StatusCode, Value) {
+    let reason = if code == StatusCode::CONFLICT { "AlreadyExists" } else { "NotFound" };
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": code.to_string(), "reason": code.canonical_reason(), "code": code.as_u16()});
+        "message": code.to_string(), "reason": reason, "code": code.as_u16()});
     (code, status)
 }
 

@@ -266,7 +266,7 @@ mod tests {
             (waiting("ErrImageNeverPull"), "ImageUnavailable", "localhost/none:1"),
             (waiting("CreateContainerConfigError"), "ContainerNotCreated", "node-a"),
             (crashed(98, "UDP port 8443 is taken"), "PortTaken", "node-a: UDP port 8443 is taken. Free the port"),
-            (crashed(98, ""), "PortTaken", "one of the ports 8443, 9443"),
+            (crashed(98, ""), "PortTaken", "One of the ports 8443, 9443 is taken."),
             (crashed(1, ""), "SfuCrashing", "exit status 1: See its log."),
             (unschedulable("0/2 nodes are available: 2 node(s) didn't have free ports"), "NoFreePorts", "8443, 9443"),
             (unschedulable("0/2 nodes are available: 2 Insufficient cpu"), "NoNodeFits", "Insufficient cpu."),
