@@ -82,26 +82,6 @@ impl ClusterPrograms {
     }
 }
 
-/// Builds the page if its sources changed since it was built last; nothing where there is no page to build.
-pub fn build_page(paths: &Paths, step: &Step) -> Result<()> {
-    let web = paths.repository().join("web");
-    if !web.join("package-lock.json").exists() {
-        step.result("no page in this repository");
-        return Ok(());
-    }
-    let stamp = paths.programs().join("page.sha256");
-    let digest = digest_of_files(&files_below(&web, &["node_modules", "dist"])?)?;
-    if web.join("dist/index.html").exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == digest) {
-        step.result("unchanged");
-        return Ok(());
-    }
-    install_node_modules(paths, &web, step)?;
-    step.at("npm run build");
-    run_logged(npm(&web).args(["run", "build"]), &paths.build_logs().join("npm-build.log"))?;
-    fs::create_dir_all(paths.programs())?;
-    Ok(fs::write(stamp, digest)?)
-}
-
 /// Runs `npm ci` in a folder unless what is there is what its lock file says.
 pub fn install_node_modules(paths: &Paths, folder: &Path, step: &Step) -> Result<()> {
     let stamp = folder.join("node_modules/.calls-e2e");
@@ -126,8 +106,16 @@ pub fn install_node_modules(paths: &Paths, folder: &Path, step: &Step) -> Result
 pub fn build_product(paths: &Paths, profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo(paths);
     build.args(["build", "--profile", profile.name(), "--message-format", "json-render-diagnostics"]);
-    for program in PRODUCT_PROGRAMS {
-        build.args(["--package", program]);
+    match profile {
+        // Everything at once, as the tests are built: a dependency is compiled once, with what all crates ask of it.
+        Profile::Ci => {
+            build.args(["--workspace", "--bins"]);
+        }
+        Profile::Release => {
+            for program in PRODUCT_PROGRAMS {
+                build.args(["--package", program]);
+            }
+        }
     }
     let mut programs = executables(&mut build, "bin")?;
     programs.retain(|name, _| PRODUCT_PROGRAMS.contains(&name.as_str()));

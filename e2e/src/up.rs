@@ -127,9 +127,7 @@ fn build(paths: &Paths, progress: &Progress, profile: Profile, is_local: bool) -
     let programs = ClusterPrograms::locate(paths)?;
     let product = thread::scope(|scope| {
         let go = scope.spawn(|| build_cluster_programs(paths, progress, &programs));
-        let ours = progress
-            .step("Building the page", |step| binaries::build_page(paths, step))
-            .and_then(|()| progress.step("Building the programs", |_| binaries::build_product(paths, profile)));
+        let ours = progress.step("Building the programs", |_| binaries::build_product(paths, profile));
         go.join().map_err(|_| anyhow::anyhow!("the thread that builds Kubernetes panicked"))??;
         ours
     })?;

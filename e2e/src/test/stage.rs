@@ -64,7 +64,6 @@ pub fn driver_folder(paths: &Paths) -> PathBuf {
 impl Stage {
     /// Starts a development server.
     pub fn dev(paths: &Paths, progress: &Progress) -> Result<Self> {
-        progress.step("Building the page", |step| binaries::build_page(paths, step))?;
         let programs = progress.step("Building the programs", |_| binaries::build_product(paths, Profile::Ci))?;
         let program = programs.get("calls-sfu").context("calls-sfu was not built")?;
         let processes = Processes::new(&paths.build_logs().join("dev"));
