@@ -17,6 +17,7 @@ pub mod livekit;
 pub mod logging;
 pub mod metrics;
 mod page;
+pub mod program;
 pub mod serve;
 pub mod tls;
 pub mod worker;

@@ -1,0 +1,31 @@
+//! The program `calls-sfu`: command line, logs, exit codes.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::serve::PortTaken;
+use crate::{PORT_TAKEN, logging, serve};
+
+/// Kubernetes shows what is written here as the reason a container ended.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Runs until told to stop. Errors are said on standard error.
+pub fn run() -> ExitCode {
+    let Command::Serve(args) = Cli::parse().command;
+    logging::start(args.log_format);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(serve::serve(*args)));
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("calls-sfu: {error:#}");
+    if std::path::Path::new(TERMINATION_LOG).exists() {
+        // Best effort: the message is in the log as well.
+        let _ = std::fs::write(TERMINATION_LOG, format!("{error:#}"));
+    }
+    let taken = error.downcast_ref::<PortTaken>().is_some();
+    ExitCode::from(if taken { PORT_TAKEN } else { 1 })
+}
