@@ -1,5 +1,6 @@
 //! A participant: signalling and a peer connection, in one task.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -8,9 +9,9 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::peer::{Peer, PeerEvent};
+use crate::peer::{Change, Mid, Peer, PeerEvent, Reach};
 use crate::signal::Signal;
 
 /// Between two frames of audio.
@@ -77,7 +78,8 @@ impl Drop for Client {
 struct Running {
     signal: Signal,
     peer: Peer,
-    part: Part,
+    /// Where it speaks, if it does.
+    microphone: Option<Mid>,
     began: Instant,
     origin: Instant,
     observations: mpsc::Sender<Observation>,
@@ -98,10 +100,11 @@ impl Running {
         observations: mpsc::Sender<Observation>,
     ) -> Result<Self> {
         let began = Instant::now();
-        let mut peer = Peer::new().await?;
+        let mut peer = Peer::new(Reach::Udp(Ipv4Addr::LOCALHOST)).await?;
         let cid = "bench-microphone";
         let speaks = part == Part::Speaker;
-        let offer = peer.offer(speaks.then_some(cid), 3)?;
+        let change = Change { send: speaks.then_some(cid).into_iter().collect(), receive: 3, ..Change::default() };
+        let (offer, sent) = peer.offer(&change)?;
         let add_track_requests = speaks.then(|| proto::AddTrackRequest {
             cid: cid.into(),
             r#type: proto::TrackType::Audio as i32,
@@ -118,7 +121,7 @@ impl Running {
         Ok(Self {
             signal,
             peer,
-            part,
+            microphone: sent.first().copied(),
             began,
             origin,
             observations,
@@ -137,8 +140,10 @@ impl Running {
             tokio::select! {
                 message = self.signal.receive() => self.message(message?).await?,
                 event = self.peer.next() => self.event(event?),
-                () = tick(&mut frame), if self.connected && self.part == Part::Speaker => {
-                    self.peer.send(self.began.elapsed(), stamped(self.origin))?;
+                _ = frame.tick(), if self.connected => {
+                    if let Some(mid) = self.microphone {
+                        self.peer.send(mid, self.began.elapsed(), stamped(self.origin))?;
+                    }
                 }
             }
         }
@@ -161,7 +166,7 @@ impl Running {
         {
             self.offer_id += 1;
             self.awaiting_answer = true;
-            let offer = self.peer.offer(None, n_audios)?;
+            let (offer, _) = self.peer.offer(&Change { receive: n_audios, ..Change::default() })?;
             self.signal.send(Request::Offer(description(offer, self.offer_id))).await?;
         }
         Ok(())
@@ -173,7 +178,7 @@ impl Running {
                 self.connected = true;
                 self.observe(Observation::Connected(self.began.elapsed()));
             }
-            PeerEvent::Frame(frame) => {
+            PeerEvent::Frame(_, frame) => {
                 if !self.heard {
                     self.heard = true;
                     self.observe(Observation::FirstFrame(self.began.elapsed()));
@@ -183,6 +188,7 @@ impl Running {
                 }
             }
             PeerEvent::Disconnected => self.connected = false,
+            PeerEvent::ChannelOpen(_) | PeerEvent::Message(..) => (),
         }
     }
 
@@ -190,10 +196,6 @@ impl Running {
     fn observe(&self, observation: Observation) {
         let _ = self.observations.try_send(observation);
     }
-}
-
-async fn tick(interval: &mut Interval) {
-    interval.tick().await;
 }
 
 fn description(sdp: String, id: u32) -> proto::SessionDescription {

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod measure;
+pub mod network;
 pub mod peer;
 pub mod scenario;
 pub mod server;

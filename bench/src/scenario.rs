@@ -38,7 +38,7 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     fn start(&self) -> Result<Server> {
-        Server::start(self.program, self.ports, &[])
+        Server::start(self.program, self.ports)
     }
 
     fn client(&self, server: &Server, room: &str, number: usize, part: Part, origin: Instant) -> Result<Client> {

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 /// How long a server may take to say that it serves.
-const START_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// Clock ticks a second in `/proc/PID/stat` on Linux.
 const TICKS: u64 = 100;
 const PAGE_BYTES: u64 = 4096;
@@ -31,18 +31,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on loopback.
-    pub fn start(program: &Path, ports: Ports, extra: &[&str]) -> Result<Self> {
+    /// Starts `program` on loopback, saying only errors, to our own error output.
+    pub fn start(program: &Path, ports: Ports) -> Result<Self> {
+        Self::launch(program, ports, "error", Stdio::inherit())
+    }
+
+    /// Starts `program` on loopback. It logs what `level` lets through (`RUST_LOG`) to `log`.
+    pub fn launch(program: &Path, ports: Ports, level: &str, log: Stdio) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(program)
             .args(["serve", "--dev", "--node-ip", "127.0.0.1"])
             .args(["--port", &ports.http.to_string()])
             .args(["--udp-port", &ports.udp.to_string()])
             .args(["--tcp-port", &ports.tcp.to_string()])
-            .args(extra)
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .env("RUST_LOG", "error")
+            .stderr(log)
+            .env("RUST_LOG", level)
             .spawn()
             .with_context(|| format!("failed to start {}", program.display()))?;
         let output = child.stdout.take().context("the server has no standard output")?;
@@ -50,11 +54,22 @@ impl Server {
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
         if !first.starts_with("Calls are served") || started.elapsed() > START_LIMIT {
             let _ = child.kill();
+            let _ = child.wait();
             bail!("the server did not start: {first}");
         }
         // Keep reading, or the server's next line would meet a closed pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, ports, started_in: started.elapsed() })
+    }
+
+    /// Its log, if that was piped; once.
+    pub fn take_log(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     pub fn url(&self) -> String {

@@ -1,5 +1,6 @@
 //! LiveKit's signalling as a client speaks it: one websocket, protobuf frames.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,12 +13,13 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use prost::Message as _;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Newest protocol version of today's clients.
-const PROTOCOL: i32 = 16;
+pub const PROTOCOL: i32 = 16;
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Who makes tokens.
@@ -57,26 +59,40 @@ impl ApiKey {
 /// A signalling connection.
 #[derive(Debug)]
 pub struct Signal {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
+}
+
+/// Path and query to join with one peer connection.
+pub fn join_path(token: &str, protocol: i32, mut request: proto::JoinRequest) -> String {
+    request.client_info =
+        Some(proto::ClientInfo { sdk: proto::client_info::Sdk::Rust as i32, protocol, ..proto::ClientInfo::default() });
+    let wrapped = proto::WrappedJoinRequest { join_request: request.encode_to_vec(), ..Default::default() };
+    let packed = URL_SAFE.encode(wrapped.encode_to_vec());
+    format!("/rtc/v1?access_token={token}&join_request={packed}")
 }
 
 impl Signal {
     /// Joins with one peer connection. `url` is `ws://host:port`.
-    pub async fn join(url: &str, token: &str, mut request: proto::JoinRequest) -> Result<Self> {
-        request.client_info = Some(proto::ClientInfo {
-            sdk: proto::client_info::Sdk::Rust as i32,
-            protocol: PROTOCOL,
-            ..proto::ClientInfo::default()
-        });
-        let wrapped = proto::WrappedJoinRequest { join_request: request.encode_to_vec(), ..Default::default() };
-        let packed = URL_SAFE.encode(wrapped.encode_to_vec());
-        Self::open(&format!("{url}/rtc/v1?access_token={token}&join_request={packed}")).await
+    pub async fn join(url: &str, token: &str, request: proto::JoinRequest) -> Result<Self> {
+        Self::open(Ipv4Addr::LOCALHOST, &format!("{url}{}", join_path(token, PROTOCOL, request))).await
     }
 
-    /// Opens a websocket as it is.
-    pub async fn open(url: &str) -> Result<Self> {
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.context("failed to open the websocket")?;
+    /// Opens a websocket from the address `from`. `url` begins with `ws://`.
+    pub async fn open(from: Ipv4Addr, url: &str) -> Result<Self> {
+        let request = url.into_client_request()?;
+        let authority = request.uri().authority().context("the URL names no host")?.as_str();
+        let server = lookup_host(authority).await?.find(std::net::SocketAddr::is_ipv4).context("no IPv4 address")?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(server).await.context("failed to connect")?;
+        stream.set_nodelay(true)?;
+        let (socket, _) = client_async(request, stream).await.context("failed to open the websocket")?;
         Ok(Self { socket })
+    }
+
+    /// Cuts the connection without saying so: what a network does that goes away.
+    pub fn cut(self) {
+        let _ = self.socket.get_ref().set_zero_linger();
     }
 
     pub async fn send(&mut self, request: Request) -> Result<()> {

@@ -1,0 +1,114 @@
+//! How somebody joins.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use calls_bench::peer::Reach;
+use calls_bench::signal::{ApiKey, PROTOCOL};
+use serde_json::{Value, json};
+
+use super::{Person, Server};
+
+/// How many peer connections a client uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One, on which the client offers: `/rtc/v1`.
+    Single,
+    /// Two, one of which the server offers: `/rtc`.
+    Dual,
+}
+
+/// A wish to join, with everything customary unless told.
+#[derive(Debug, Clone)]
+pub struct Join {
+    pub(super) identity: String,
+    pub(super) room: String,
+    video: Value,
+    pub(super) mode: Mode,
+    pub(super) protocol: i32,
+    pub(super) auto_subscribe: bool,
+    pub(super) speaks: bool,
+    pub(super) reach: Reach,
+    /// Where its websocket comes from.
+    pub(super) from: Ipv4Addr,
+    pub(super) recorded: bool,
+}
+
+impl Join {
+    pub fn new(identity: &str) -> Self {
+        Self {
+            identity: identity.into(),
+            room: "standup".into(),
+            video: json!({ "roomJoin": true, "canUpdateOwnMetadata": true }),
+            mode: Mode::Single,
+            protocol: PROTOCOL,
+            auto_subscribe: true,
+            speaks: false,
+            reach: Reach::Udp(Ipv4Addr::LOCALHOST),
+            from: Ipv4Addr::LOCALHOST,
+            recorded: false,
+        }
+    }
+
+    /// With a voice from the beginning, on the track [`Person::voice`].
+    pub fn speaking(mut self) -> Self {
+        self.speaks = true;
+        self
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    pub fn protocol(mut self, protocol: i32) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    pub fn grant(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.video[name] = value.into();
+        self
+    }
+
+    pub fn choosing_tracks(mut self) -> Self {
+        self.auto_subscribe = false;
+        self
+    }
+
+    pub fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    /// Everything it sends comes from `address`, of 127.0.0.0/8.
+    pub fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = address;
+        self.reach = Reach::Udp(address);
+        self
+    }
+
+    /// Keeps copies of the datagrams it sends.
+    pub fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
+    pub(super) fn token(&self, key: &ApiKey) -> Result<String> {
+        let mut video = self.video.clone();
+        video["room"] = self.room.clone().into();
+        key.sign(&json!({ "video": video, "sub": self.identity, "name": self.identity }))
+    }
+
+    /// Joins; returns as soon as the server let it in.
+    pub async fn enter(self, server: &Server) -> Person {
+        Person::join(server, self).await
+    }
+
+    /// Joins, and waits for its media to be connected.
+    pub async fn to(self, server: &Server) -> Person {
+        let person = self.enter(server).await;
+        person.wait("media connected", |seen| seen.connected.then_some(())).await;
+        person
+    }
+}

@@ -1,0 +1,13 @@
+//! The server as a whole, over loopback, with clients that share no code with it.
+//!
+//! Each test has a server of its own, in a process of its own.
+
+mod data;
+mod drain;
+mod garbage;
+mod media;
+mod participants;
+mod resume;
+mod secrets;
+mod tcp;
+mod tokens;
