@@ -126,12 +126,19 @@ impl Peer {
     pub fn accept(&mut self, answer: &str) -> Result<()> {
         let pending = self.pending.take().context("no offer waits for an answer")?;
         self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(answer)?)?;
-        Ok(())
+        self.wake()
     }
 
     /// Answers an offer.
     pub fn answer(&mut self, offer: &str) -> Result<String> {
-        Ok(self.rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer)?)?.to_sdp_string())
+        let answer = self.rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer)?)?;
+        self.wake()?;
+        Ok(answer.to_sdp_string())
+    }
+
+    /// A connection with nothing but data channels has no timer until it is told the time.
+    fn wake(&mut self) -> Result<()> {
+        Ok(self.rtc.handle_input(Input::Timeout(Instant::now()))?)
     }
 
     /// Sends a frame of audio on an m-line, `at` since the first.
