@@ -28,6 +28,8 @@ pub struct Peer {
     pending: Option<SdpPendingOffer>,
     deadline: Instant,
     channels: Vec<(ChannelId, String)>,
+    /// An m-line on which it receives.
+    receiving: Option<Mid>,
     /// Copies of datagrams that were sent, as long as they are wanted.
     recording: Option<Vec<Vec<u8>>>,
     /// Where it sent last.
@@ -78,6 +80,7 @@ impl Peer {
             pending: None,
             deadline: Instant::now(),
             channels: Vec::new(),
+            receiving: None,
             recording: None,
             remote: None,
         })
@@ -100,7 +103,8 @@ impl Peer {
             api.set_direction(*mid, Direction::Inactive);
         }
         for _ in 0..change.receive {
-            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            let mid = api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            self.receiving.get_or_insert(mid);
         }
         if change.channels {
             api.add_channel_with_config(ChannelConfig { label: RELIABLE.into(), ..ChannelConfig::default() });
@@ -114,9 +118,12 @@ impl Peer {
         if change.restart_ice {
             api.ice_restart(true);
         }
-        if !api.has_changes() {
-            // An offer was asked for: there must be something in it.
-            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        if !api.has_changes()
+            && let Some(mid) = self.receiving
+        {
+            // An offer was asked for, and str0m makes one only for a change: there and back.
+            api.set_direction(mid, Direction::Inactive);
+            api.set_direction(mid, Direction::RecvOnly);
         }
         let (offer, pending) = api.apply().context("nothing to offer")?;
         self.pending = Some(pending);
@@ -125,13 +132,13 @@ impl Peer {
 
     pub fn accept(&mut self, answer: &str) -> Result<()> {
         let pending = self.pending.take().context("no offer waits for an answer")?;
-        self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(answer)?)?;
+        self.rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&without_ssrcs(answer))?)?;
         self.wake()
     }
 
     /// Answers an offer.
     pub fn answer(&mut self, offer: &str) -> Result<String> {
-        let answer = self.rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(offer)?)?;
+        let answer = self.rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(&without_ssrcs(offer))?)?;
         self.wake()?;
         Ok(answer.to_sdp_string())
     }
@@ -230,4 +237,10 @@ impl Peer {
             return Ok(Some(told));
         }
     }
+}
+
+/// A description that names no SSRCs. `str0m` then finds streams by the mid in their packets, and takes a new one on a
+/// used m-line for what it is; one that was named continues the old one's sequence numbers.
+fn without_ssrcs(sdp: &str) -> String {
+    sdp.split_inclusive('\n').filter(|line| !line.starts_with("a=ssrc")).collect()
 }

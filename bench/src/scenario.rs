@@ -82,6 +82,10 @@ impl Bench<'_> {
         for client in &mut clients {
             first_frame(client).await?;
         }
+        // What came while people joined is not measured.
+        for client in &mut clients {
+            while client.observations.try_recv().is_ok() {}
+        }
         let before = server.cpu()?;
         let started = Instant::now();
         sleep(self.window).await;
