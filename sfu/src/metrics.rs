@@ -19,6 +19,8 @@ pub struct Metrics {
     joins: Family<Outcome, Counter>,
     calls: Gauge,
     people: Gauge,
+    unreadable: Counter,
+    refused_connections: Counter,
     reports: Reports,
 }
 
@@ -40,9 +42,14 @@ impl Default for Metrics {
         registry.register("calls", "Calls running now", calls.clone());
         let people = Gauge::<i64>::default();
         registry.register("participants", "People connected now, without recorders", people.clone());
+        let unreadable = Counter::<u64>::default();
+        registry.register("unreadable_signal_messages", "Messages of clients that cannot be read", unreadable.clone());
+        let refused_connections = Counter::<u64>::default();
+        let help = "Media connections over TCP that did not begin with a check of ours";
+        registry.register("refused_media_connections", help, refused_connections.clone());
         let reports = Reports::default();
         registry.register_collector(Box::new(reports.clone()));
-        Self { registry: Arc::new(registry), joins, calls, people, reports }
+        Self { registry: Arc::new(registry), joins, calls, people, unreadable, refused_connections, reports }
     }
 }
 
@@ -54,6 +61,16 @@ impl Metrics {
     /// `reason` from a closed set.
     pub fn join_refused(&self, reason: &'static str) {
         self.joins.get_or_create(&Outcome { outcome: reason }).inc();
+    }
+
+    /// A client said something that is no message known here.
+    pub fn unreadable_message(&self) {
+        self.unreadable.inc();
+    }
+
+    /// A connection to the media port over TCP was no client's.
+    pub fn refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     pub fn calls(&self, n_calls: usize, n_people: usize) {

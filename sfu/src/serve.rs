@@ -151,12 +151,13 @@ async fn start(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
+    let metrics = Metrics::default();
     let udp = SocketAddr::new(every, args.udp_port);
     ensure_free(udp)?;
     let workers = Workers::start(count, udp, clock, &events, &stun_sender)?;
     if args.tcp_port != 0 {
         let listener = listen(SocketAddr::new(every, args.tcp_port), "media over TCP (--tcp-port)").await?;
-        tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec()));
+        tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec(), metrics.clone()));
     }
     let certificate = Certificate::generate().context("failed to make the DTLS certificate")?;
     let identity = DtlsIdentity::new(&certificate).context("failed to use the DTLS certificate")?;
@@ -172,7 +173,6 @@ async fn start(
     };
     let (status_sender, status) = watch::channel(status);
     let running = Arc::<RunningCalls>::default();
-    let metrics = Metrics::default();
     let context = control::Context::new(clock, workers.handles().to_vec(), identity, keys.clone(), advertised, name);
     let control = control::start(control::Parts {
         context,

@@ -4,9 +4,9 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use fleet::api::REFUSED_HEADER;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use fleet::api::REFUSED_HEADER;
 
 use super::join::{Join, JoinError, JoinQuery};
 use super::socket;
@@ -65,7 +65,12 @@ impl IntoResponse for Refusal {
             }
             Self::Control(refused) => {
                 let reason = HeaderValue::from_static(refused.label());
-                (StatusCode::SERVICE_UNAVAILABLE, [(HeaderName::from_static(REFUSED_HEADER), reason)], refused.to_string()).into_response()
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    [(HeaderName::from_static(REFUSED_HEADER), reason)],
+                    refused.to_string(),
+                )
+                    .into_response()
             }
         }
     }
@@ -117,7 +122,7 @@ async fn join(
         Err(refused) => return refuse(Refusal::Control(refused)),
     };
     app.metrics.joined();
-    let control = app.control.clone();
+    let (control, metrics) = (app.control.clone(), app.metrics.clone());
     let abandoned = (app.control.clone(), joined.attachment.clone());
     upgrade
         .max_message_size(socket::MAX_MESSAGE)
@@ -125,5 +130,5 @@ async fn join(
             let (control, attachment) = abandoned;
             tokio::spawn(async move { control.detached(attachment).await });
         })
-        .on_upgrade(move |socket| socket::run(socket, joined.attachment, joined.responses, control))
+        .on_upgrade(move |socket| socket::run(socket, joined.attachment, joined.responses, control, metrics))
 }

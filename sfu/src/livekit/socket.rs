@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock::unix_now_ms;
 use crate::control::{Attachment, ControlHandle};
+use crate::metrics::Metrics;
 
 /// Largest signal message, in bytes.
 pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
@@ -43,11 +44,12 @@ pub async fn run(
     attachment: Attachment,
     responses: mpsc::Receiver<proto::SignalResponse>,
     control: ControlHandle,
+    metrics: Metrics,
 ) {
     let (sink, stream) = socket.split();
     let (answers, pending) = mpsc::channel(16);
     tokio::select! {
-        () = read(stream, &attachment, &control, answers) => (),
+        () = read(stream, &attachment, &control, &metrics, answers) => (),
         () = write(sink, responses, pending) => (),
     }
     control.detached(attachment).await;
@@ -57,6 +59,7 @@ async fn read(
     mut stream: SplitStream<WebSocket>,
     attachment: &Attachment,
     control: &ControlHandle,
+    metrics: &Metrics,
     answers: mpsc::Sender<Answer>,
 ) {
     let mut encoding = Encoding::Protobuf;
@@ -74,7 +77,10 @@ async fn read(
             }
         }
         // A message that cannot be read is skipped, not answered by hanging up: newer clients know more messages.
-        let Some(request) = request.and_then(|request: proto::SignalRequest| request.message) else { continue };
+        let Some(request) = request.and_then(|request: proto::SignalRequest| request.message) else {
+            metrics.unreadable_message();
+            continue;
+        };
         // Pings are answered here, so that they measure the way and not the work.
         let answer = match &request {
             Request::Ping(_) => Some(Response::Pong(unix_now_ms())),

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::{Inbox, WorkerHandle};
+use crate::metrics::Metrics;
 
 /// Connections at once; each costs a task and a queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -30,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(45);
 const MAX_FRAME: usize = 4096;
 
 /// Takes connections for ever. Errors of one connection end that connection only.
-pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>) {
+pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>, metrics: Metrics) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = AtomicU64::new(0);
     loop {
@@ -43,12 +44,15 @@ pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>) {
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            metrics.refused_connection();
+            continue;
+        };
         let path = Path::Tcp { remote: canonical(remote), connection: connections.fetch_add(1, Ordering::Relaxed) };
-        let workers = workers.clone();
+        let (workers, metrics) = (workers.clone(), metrics.clone());
         tokio::spawn(async move {
             let _slot = slot;
-            serve_connection(stream, path, &workers).await;
+            serve_connection(stream, path, &workers, &metrics).await;
         });
     }
 }
@@ -58,14 +62,17 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-async fn serve_connection(stream: TcpStream, path: Path, workers: &[WorkerHandle]) {
+async fn serve_connection(stream: TcpStream, path: Path, workers: &[WorkerHandle], metrics: &Metrics) {
     // A frame is a packet someone waits for.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = stream.into_split();
-    let Ok(Some(first)) = timeout(FIRST_FRAME, read_frame(&mut reader)).await else { return };
-    let worker =
-        ice::peek_ufrag(&first).and_then(ice::worker_of_ufrag).and_then(|worker| workers.get(usize::from(worker)));
-    let Some(worker) = worker else { return };
+    let first = timeout(FIRST_FRAME, read_frame(&mut reader)).await.ok().flatten();
+    let worker = first.as_deref().and_then(ice::peek_ufrag).and_then(ice::worker_of_ufrag);
+    let worker = worker.and_then(|worker| workers.get(usize::from(worker)));
+    let (Some(first), Some(worker)) = (first, worker) else {
+        metrics.refused_connection();
+        return;
+    };
     let (outlet, queue) = mpsc::channel(OUTLET_SIZE);
     worker.send(Inbox::TcpOpened { path, outlet });
     worker.send(Inbox::Datagram { path, datagram: first });

@@ -171,5 +171,9 @@ async fn a_million_datagrams_of_nonsense_do_not_disturb_those_who_talk() {
     assert!(grown < MEMORY_NOISE, "memory grew by {} KiB", grown / 1024);
     let dropped = server.metric("calls_sfu_dropped_packets_total", "").await;
     assert!(dropped > f64::from(DATAGRAMS) / 2.0, "{dropped} datagrams were counted");
+    let connections = server.metric("calls_sfu_refused_media_connections_total", "").await;
+    assert!(connections >= 200.0, "{connections} connections were counted");
+    let messages = server.metric("calls_sfu_unreadable_signal_messages_total", "").await;
+    assert!(messages >= 500.0, "{messages} messages were counted");
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }

@@ -26,7 +26,7 @@ impl Secrets {
                 match message {
                     Response::RefreshToken(token) => self.tokens.push(token.clone()),
                     Response::Answer(description) | Response::Offer(description) => {
-                        self.take_from_description(&description.sdp)
+                        self.take_from_description(&description.sdp);
                     }
                     _ => (),
                 }
