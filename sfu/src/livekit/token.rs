@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_signed_token_is_verified() {
-        let token = sign(claims(), &keys(), Duration::from_secs(60)).unwrap();
+        let token = sign(claims(), &keys(), Duration::from_mins(1)).unwrap();
         let verified = verify(&token, &keys()).unwrap();
         assert_eq!(verified.identity(), "ana");
         assert_eq!(verified.video.unwrap().room, "standup");
@@ -299,7 +299,7 @@ mod tests {
         let token = sign_raw(&invite, &Secret::new("secret")).unwrap();
         assert_eq!(verify_invite(&token, &keys()).unwrap(), "standup");
         assert!(verify(&token, &keys()).unwrap().video.is_none());
-        let access = sign(claims(), &keys(), Duration::from_secs(60)).unwrap();
+        let access = sign(claims(), &keys(), Duration::from_mins(1)).unwrap();
         assert!(verify_invite(&access, &keys()).is_err());
     }
 }

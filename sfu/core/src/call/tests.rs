@@ -162,7 +162,7 @@ fn what_is_shown_small_is_received_small() {
     };
     call.publish(&id("ana"), camera.clone()).unwrap();
     let mut target = |settings| {
-        call.set_track_settings(&id("ben"), &[camera.id.clone()], settings).unwrap();
+        call.set_track_settings(&id("ben"), std::slice::from_ref(&camera.id), settings).unwrap();
         call.target_for(&id("ben"), &camera)
     };
     let settings = TrackSettings { quality: 2, ..TrackSettings::default() };
@@ -179,9 +179,8 @@ fn an_empty_attribute_is_removed_and_too_many_are_refused() {
     let mut call = call_of(&["ana"]);
     let mut describe = |key: &str, value: String| {
         let attributes = BTreeMap::from([(key.to_string(), value)]);
-        call.describe_self(&id("ana"), SelfDescription { attributes, ..SelfDescription::default() }).map(|_| {
-            call.get(&id("ana")).and_then(|ana| ana.attributes.get("raised_hand").cloned())
-        })
+        call.describe_self(&id("ana"), SelfDescription { attributes, ..SelfDescription::default() })
+            .map(|_| call.get(&id("ana")).and_then(|ana| ana.attributes.get("raised_hand").cloned()))
     };
     assert_eq!(describe("raised_hand", "now".into()), Ok(Some("now".into())));
     assert_eq!(describe("raised_hand", String::new()), Ok(None));

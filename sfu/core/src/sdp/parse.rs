@@ -590,7 +590,10 @@ mod tests {
 
     #[test]
     fn every_list_is_bounded() {
-        let m_lines = |n: usize| (0..n).map(|mid| format!("m=audio 9 X 0\na=mid:{mid}\n")).collect::<String>();
+        let m_lines = |n: usize| {
+            let line = |mid| format!("m=audio 9 X 0\na=mid:{mid}\n");
+            (0..n).map(line).collect::<Vec<_>>().concat()
+        };
         assert_eq!(parse(&m_lines(MAX_SECTIONS)).map(|d| d.sections.len()), Ok(MAX_SECTIONS));
         assert_eq!(parse(&m_lines(MAX_SECTIONS + 1)), Err(ParseError::TooManySections));
         assert!(matches!(Description::parse(&"a".repeat(MAX_DESCRIPTION_BYTES + 1)), Err(ParseError::TooLong(_))));

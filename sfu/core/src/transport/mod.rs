@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(DatagramKind::of(&[0, 1, 0, 0]), Some(DatagramKind::Stun));
         assert_eq!(DatagramKind::of(&[22, 254]), Some(DatagramKind::Dtls));
         assert_eq!(DatagramKind::of(&[0x80, 111]), Some(DatagramKind::Rtp));
-        assert_eq!(DatagramKind::of(&[0x90, 0x80 | 111]), Some(DatagramKind::Rtp), "with the marker bit");
+        assert_eq!(DatagramKind::of(&[0x90, 0x80 | 0x6f]), Some(DatagramKind::Rtp), "with the marker bit");
         assert_eq!(DatagramKind::of(&[0x80, 200]), Some(DatagramKind::Rtcp));
         assert_eq!(DatagramKind::of(&[0x40, 0]), None, "a TURN channel");
         assert_eq!(DatagramKind::of(&[0x80]), None, "too short for any of them");

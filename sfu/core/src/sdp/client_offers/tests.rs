@@ -14,8 +14,8 @@ fn answer(negotiation: &mut ClientOffers) -> Answer {
     negotiation.answer(&local()).expect("an offer waits")
 }
 
-fn request(audio: u32, video: u32) -> Option<SectionRequest> {
-    Some(SectionRequest { audio, video })
+const fn request(audio: u32, video: u32) -> SectionRequest {
+    SectionRequest { audio, video }
 }
 
 fn mid(mid: &str) -> Mid {
@@ -81,7 +81,7 @@ fn a_refused_track_is_not_received_and_the_client_is_asked_to_offer() {
     answer(&mut negotiation);
     assert_eq!(negotiation.section_request(), None);
     negotiation.refuse(TrackKey(1));
-    assert_eq!(negotiation.section_request(), request(0, 0));
+    assert_eq!(negotiation.section_request(), Some(request(0, 0)));
     assert_eq!(negotiation.section_request(), None, "asked once");
     assert!(offer(&mut negotiation, &client).published.is_empty());
     assert_eq!(direction(&answer(&mut negotiation).sdp, "0"), "a=inactive");
@@ -109,12 +109,12 @@ fn a_place_is_given_again_only_after_an_answer_showed_it_empty() {
 
     negotiation.unsubscribe(SubscriptionKey(1));
     negotiation.subscribe(subscription(2, MediaKind::Video));
-    assert_eq!(negotiation.section_request(), request(0, 0));
+    assert_eq!(negotiation.section_request(), Some(request(0, 0)));
     offer(&mut negotiation, &client);
     let first = answer(&mut negotiation);
     assert_eq!((direction(&first.sdp, "0"), first.started.len()), ("a=inactive", 0));
 
-    assert_eq!(negotiation.section_request(), request(0, 0));
+    assert_eq!(negotiation.section_request(), Some(request(0, 0)));
     offer(&mut negotiation, &client);
     let second = answer(&mut negotiation);
     assert_eq!((direction(&second.sdp, "0"), second.started.len()), ("a=sendonly", 1));
@@ -133,12 +133,12 @@ fn missing_places_are_asked_for_once_and_again_after_a_lost_connection() {
 
     negotiation.subscribe(subscription(2, MediaKind::Audio));
     negotiation.subscribe(subscription(3, MediaKind::Video));
-    assert_eq!(negotiation.section_request(), request(1, 1));
+    assert_eq!(negotiation.section_request(), Some(request(1, 1)));
     negotiation.subscribe(subscription(4, MediaKind::Video));
-    assert_eq!(negotiation.section_request(), request(0, 1));
+    assert_eq!(negotiation.section_request(), Some(request(0, 1)));
     assert_eq!(negotiation.section_request(), None);
     negotiation.forget_requests();
-    assert_eq!(negotiation.section_request(), request(1, 2));
+    assert_eq!(negotiation.section_request(), Some(request(1, 2)));
 
     // An offer that crossed the request has none of the places; they are still on their way.
     let client = || Client::new().media("audio", "0", "recvonly", &[]);
@@ -156,7 +156,7 @@ fn missing_places_are_asked_for_once_and_again_after_a_lost_connection() {
     assert_eq!(negotiation.section_request(), None);
 
     negotiation.subscribe(subscription(5, MediaKind::Video));
-    assert_eq!(negotiation.section_request(), request(0, 1), "what was asked for has come");
+    assert_eq!(negotiation.section_request(), Some(request(0, 1)), "what was asked for has come");
 }
 
 #[test]

@@ -146,7 +146,7 @@ mod tests {
         ) {
             let mut window = IndexWindow::new();
             let mut seen = HashSet::new();
-            let mut at = start as i64 + 2000;
+            let mut at = start.cast_signed() + 2000;
             for (step, written_down) in steps {
                 at = (at + step).max(0);
                 let index = at as u64;

@@ -73,12 +73,12 @@ fn a_slow_receiver_costs_bounded_memory() {
     let now = network.now;
     network.faults = Faults { loss_percent: 100, ..Faults::NONE };
     let sender = network.ends[0].association();
-    let refused = (0..200).find(|_| sender.send(now, reliable, &[0; MAX_MESSAGE_LEN], true).is_err());
+    let refused = (0..200).find(|_| sender.send(now, reliable, &vec![0; MAX_MESSAGE_LEN], true).is_err());
     assert!(refused.is_some_and(|n| n > 32), "some megabytes are taken");
-    assert_eq!(sender.send(now, reliable, &[0; MAX_MESSAGE_LEN], true), Err(ChannelError::BufferFull));
+    assert_eq!(sender.send(now, reliable, &vec![0; MAX_MESSAGE_LEN], true), Err(ChannelError::BufferFull));
     let dropped = (0..200).find(|_| sender.send(now, lossy, &[0; 4000], true) == Ok(Sent::Dropped));
     assert!(dropped.is_some(), "a lossy channel drops instead of refusing");
-    assert_eq!(sender.send(now, reliable, &[0; MAX_MESSAGE_LEN + 1], true), Err(ChannelError::TooLong));
+    assert_eq!(sender.send(now, reliable, &vec![0; MAX_MESSAGE_LEN + 1], true), Err(ChannelError::TooLong));
 }
 
 #[test]

@@ -24,7 +24,7 @@ proptest! {
         let now = network.now;
         let options = ChannelOptions { label: "chat".into(), ordered: true, reliability: Reliability::Reliable };
         let channel = network.ends[1].association().open_channel(now, options).unwrap();
-        network.run_until(Duration::from_secs(60), |n| n.ends.iter().all(|end| !end.opened.is_empty()));
+        network.run_until(Duration::from_mins(1), |n| n.ends.iter().all(|end| !end.opened.is_empty()));
         for number in 0..50_u32 {
             let now = network.now;
             for end in &mut network.ends {
