@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use crate::browser::{Browser, BrowserError, Driver, Kind, LaunchOptions, Person, Visitor};
+use crate::browser::{Browser, BrowserError, Driver, Kind, LaunchOptions, Person, Sound, Visitor};
 
 /// For something to reach another browser on a busy machine; what a person waits is measured apart.
 const SOON: Duration = Duration::from_secs(20);
@@ -15,6 +15,12 @@ const SOON: Duration = Duration::from_secs(20);
 const SILENCE_WITHIN: Duration = Duration::from_secs(1);
 /// A person whose media finds no way must be told within this time.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
+/// What is heard is looked at in windows of this length.
+const HEARING: Duration = Duration::from_secs(1);
+/// A tone comes through at about 0.1; noise is far below (root mean square).
+const AUDIBLE: f64 = 0.01;
+/// A codec and a window of a second move a tone by less than this (hertz).
+const TONE_TOLERANCE: f64 = 30.0;
 
 /// Tones are far enough apart that no browser's audio processing mixes them up.
 const ADA: Visitor<'static> = visitor("Ada", 440);
@@ -87,14 +93,14 @@ async fn mute_silences(speaker: &Person, listener: &Person) -> Result<()> {
 }
 
 /// Two people talk and one has a hand up; `kill` ends their server the hard way, and something starts another. They are
-/// talking again on their own within `limit`, and the hand is still up.
+/// talking again on their own within `limit`, and the hand is still up. Returns how long it took.
 pub async fn a_killed_server_is_survived<F>(
     driver: &Driver,
     page: &str,
     call: &str,
     limit: Duration,
     kill: impl FnOnce() -> F,
-) -> Result<()>
+) -> Result<Duration>
 where
     F: Future<Output = Result<()>>,
 {
@@ -116,11 +122,77 @@ where
     let took = killed.elapsed();
     ensure!(took < limit, "Ada and Bo talk again only after {took:?}");
     ada.wait_tile(BO.name, json!({ "hand": true }), SOON).await?;
-    close([first, second]).await
+    close([first, second]).await?;
+    Ok(took)
+}
+
+/// Two people talk while `trouble` is made and their server replaced under them: when it is over, they hear each other.
+pub async fn two_people_talk_after(
+    driver: &Driver,
+    page: &str,
+    call: &str,
+    trouble: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let options = LaunchOptions::default();
+    let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
+    let ada = browsers[0].join(&address(page, call, Kind::Chromium), &ADA).await?;
+    let bo = browsers[1].join(&address(page, call, Kind::Chromium), &BO).await?;
+    tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
+    trouble()?;
+    tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
+    close(browsers).await
+}
+
+/// Two people hear each other in every second of `lasting`, while the trouble lasts that `begin` makes and `end` ends;
+/// a third comes in the middle of it.
+pub async fn nobody_notices<T>(
+    driver: &Driver,
+    page: &str,
+    call: &str,
+    lasting: Duration,
+    begin: impl FnOnce() -> Result<T>,
+    end: impl FnOnce(T) -> Result<()>,
+) -> Result<()> {
+    let options = LaunchOptions::default();
+    let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
+    let ada = browsers[0].join(&address(page, call, Kind::Chromium), &ADA).await?;
+    let bo = browsers[1].join(&address(page, call, Kind::Chromium), &BO).await?;
+    tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
+
+    let trouble = begin()?;
+    let began = Instant::now();
+    let cy = browsers[0].join(&address(page, call, Kind::Chromium), &CY).await.context("nobody can join meanwhile")?;
+    bo.hear(CY.name, CY.tone, SOON).await?;
+    while began.elapsed() < lasting {
+        let (to_ada, to_bo) = tokio::try_join!(ada.measure(HEARING), bo.measure(HEARING))?;
+        ensure!(is_heard(&to_ada, &BO), "after {:?}, Ada hears {to_ada:?}", began.elapsed());
+        ensure!(is_heard(&to_bo, &ADA), "after {:?}, Bo hears {to_bo:?}", began.elapsed());
+    }
+    for person in [&ada, &bo, &cy] {
+        let state = person.state().await?;
+        ensure!(state.banners.is_empty(), "{} reads {:?}", person.name, state.banners);
+    }
+    end(trouble)?;
+    close(browsers).await
+}
+
+fn is_heard(sounds: &[Sound], speaker: &Visitor<'_>) -> bool {
+    sounds.iter().any(|sound| {
+        sound.name.as_deref() == Some(speaker.name)
+            && sound.source == "microphone"
+            && sound.rms > AUDIBLE
+            && (sound.frequency - f64::from(speaker.tone)).abs() < TONE_TOLERANCE
+    })
 }
 
 /// Several calls at once, of two people each: both hear each other and see nobody else, wherever the fleet put them.
-pub async fn every_call_is_whole(driver: &Driver, page: &str, calls: &[String]) -> Result<()> {
+/// `meanwhile` looks at the fleet while all are in their calls.
+pub async fn every_call_is_whole<T>(
+    driver: &Driver,
+    page: &str,
+    calls: &[String],
+    meanwhile: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let options = LaunchOptions::default();
     let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
     let mut pairs = Vec::new();
@@ -137,7 +209,9 @@ pub async fn every_call_is_whole(driver: &Driver, page: &str, calls: &[String]) 
             ensure!(people.len() == 2, "{} sees {} people in {call}: {people:?}", person.name, people.len());
         }
     }
-    close(browsers).await
+    let seen = meanwhile()?;
+    close(browsers).await?;
+    Ok(seen)
 }
 
 /// Somebody whose network drops UDP talks over TCP with somebody whose network does not. Needs root.
@@ -258,7 +332,7 @@ mod tests {
     fn by_hand_five_calls() {
         by_hand(|driver, page, call| async move {
             let calls: Vec<String> = (1..=5).map(|number| format!("{call}-{number}")).collect();
-            every_call_is_whole(&driver, &page, &calls).await
+            every_call_is_whole(&driver, &page, &calls, || Ok(())).await
         });
     }
 

@@ -2,12 +2,17 @@
 //!
 //! To add one: a function that takes a [`crate::test::Stage`], and a line in its file's table.
 
+mod example;
+mod faults;
+mod fleet;
 mod page;
 mod platform;
+mod security;
+mod spec;
 
 use crate::test::Test;
 
 /// All of them, in the order they run in.
 pub fn all() -> Vec<Test> {
-    [platform::TESTS, page::TESTS].concat()
+    [platform::TESTS, page::TESTS, fleet::TESTS, spec::TESTS, faults::TESTS, security::TESTS].concat()
 }

@@ -38,12 +38,11 @@ impl Budget {
 
     /// Whether the packet `sequence` of `bytes` may be sent again now; if so, it is paid for.
     pub fn spend(&mut self, now: Time, sequence: u64, bytes: usize) -> bool {
-        let earned =
-            u64::try_from(now.since(self.updated).as_micros()).unwrap_or(u64::MAX) / 1000 * CREDIT_PER_SECOND / 1000;
-        if earned > 0 {
-            self.credit = self.credit.saturating_add(earned).min(MAX_CREDIT);
-            self.updated = now;
-        }
+        let micros = u64::try_from(now.since(self.updated).as_micros()).unwrap_or(u64::MAX);
+        let earned = micros.saturating_mul(CREDIT_PER_SECOND) / 1_000_000;
+        self.credit = self.credit.saturating_add(earned).min(MAX_CREDIT);
+        // Only the time that earned whole bytes is used up.
+        self.updated += Duration::from_micros(earned * 1_000_000 / CREDIT_PER_SECOND);
         let doubled = self.answered.iter().any(|(answered, at)| *answered == sequence && now.since(*at) < TOO_SOON);
         if doubled || self.credit < bytes as u64 {
             return false;

@@ -75,6 +75,9 @@ pub struct ChannelOptions {
     pub reliability: Reliability,
 }
 
+/// Timers handled in one call that follow upon one another.
+const MAX_TIMERS_AT_ONCE: usize = 16;
+
 /// What SCTP gives out.
 #[derive(Debug)]
 pub enum SctpOutput {
@@ -309,7 +312,13 @@ impl Sctp {
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
-        self.with_socket(now, |_| ());
+        // One timer may set another that is due at once. Bounded, should the library ever set one for ever.
+        for _ in 0..MAX_TIMERS_AT_ONCE {
+            self.with_socket(now, |_| ());
+            if self.poll_timeout().is_none_or(|at| at > now) {
+                return;
+            }
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called; `None` if nothing is under way.
