@@ -87,6 +87,17 @@ pub struct Resolver {
     pub worker: WorkerHandle,
     pub stun_answers: mpsc::Receiver<StunAnswer>,
     pub advertised: watch::Sender<Advertised>,
+    /// What answered last.
+    pub known: Option<Known>,
+}
+
+/// Which source answered, and under which configuration.
+#[derive(Debug)]
+pub struct Known {
+    sources: Vec<AddressSource>,
+    stun_servers: Vec<String>,
+    index: usize,
+    candidates: Vec<AdvertisedCandidate>,
 }
 
 impl Resolver {
@@ -130,7 +141,7 @@ impl Resolver {
             (config.advertise.sources_for(&self.node).to_vec(), config.stun_servers.clone())
         };
         let mut problem = None;
-        for source in &sources {
+        for (index, source) in sources.iter().enumerate() {
             let (name, answer) = match source {
                 AddressSource::Override { address } => ("Override", look_up(address).await),
                 AddressSource::NodeAnnotation { address } => ("NodeAnnotation", look_up(address).await),
@@ -143,9 +154,18 @@ impl Resolver {
             };
             match answer {
                 Ok(addresses) => {
-                    return Advertised { candidates: candidates(&addresses, self.ports, name), problem };
+                    let candidates = candidates(&addresses, self.ports, name);
+                    self.known = Some(Known { sources, stun_servers, index, candidates: candidates.clone() });
+                    return Advertised { candidates, problem };
                 }
                 Err(failed) => {
+                    // A server or a name that is away for a while takes no address away that worked.
+                    let same = |known: &&Known| {
+                        (known.index, &known.sources, &known.stun_servers) == (index, &sources, &stun_servers)
+                    };
+                    if let Some(known) = self.known.as_ref().filter(same) {
+                        return Advertised { candidates: known.candidates.clone(), problem: Some(failed) };
+                    }
                     problem.get_or_insert(failed);
                 }
             }
@@ -165,7 +185,7 @@ impl Resolver {
         let unreachable = |detail: &str| AddressProblem {
             reason: "StunUnreachable".into(),
             message: format!(
-                "No STUN server of {} answered ({detail}): check their names and that UDP to them is allowed, or set network.advertise.stunServers to [].",
+                "No STUN server of {} answered ({detail}): check their names and that UDP to them is allowed, or set network.advertise.stun.servers to [].",
                 servers.join(", ")
             ),
         };
