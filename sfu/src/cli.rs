@@ -84,7 +84,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PORT", default_value_t = 9444, help_heading = "In a cluster")]
     pub health_port: u16,
 
-    /// Longest wait for calls to leave after SIGTERM, in seconds.
+    /// Longest wait after SIGTERM for people to be sent elsewhere, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "In a cluster")]
     pub drain_seconds: u64,
 

@@ -38,6 +38,8 @@ pub struct Keys {
 pub enum KeysError {
     #[error("failed to read the API keys in {path}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("the API key's file {path} is empty: it must hold the key's secret")]
+    NoSecret { path: PathBuf },
     #[error("there is no API key in {path}: put one file there for each key, named as the key, holding its secret")]
     Empty { path: PathBuf },
 }
@@ -85,7 +87,12 @@ fn read_directory(path: &Path) -> Result<BTreeMap<String, Secret>, KeysError> {
             continue;
         }
         let secret = fs::read_to_string(entry.path()).map_err(read)?;
-        keys.insert(name, Secret::new(secret.trim_end()));
+        let secret = secret.trim_end();
+        // Anybody could sign with an empty secret.
+        if secret.is_empty() {
+            return Err(KeysError::NoSecret { path: entry.path() });
+        }
+        keys.insert(name, Secret::new(secret));
     }
     if keys.is_empty() {
         return Err(KeysError::Empty { path: path.to_owned() });
@@ -113,6 +120,8 @@ mod tests {
         fs::write(folder.join("key0"), "secret0").unwrap();
         assert!(keys.reload(&folder).unwrap());
         assert_eq!(keys.signing().unwrap().0, "key0");
+        fs::write(folder.join("key2"), "\n").unwrap();
+        assert!(matches!(keys.reload(&folder), Err(KeysError::NoSecret { .. })));
         fs::remove_dir_all(&folder).unwrap();
         assert!(keys.reload(&folder).is_err());
         assert_eq!(keys.secret("key1"), Some(Secret::new("secret1")));

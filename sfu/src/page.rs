@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fleet::api::MAX_CALL_NAME;
 use fleet::config::PageAccess;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::keys::Keys;
+use crate::keys::{Keys, Secret};
 use crate::livekit::token::{self, Claims, VideoGrant};
 
 include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
@@ -23,6 +26,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
 const MAX_PERSON_NAME: usize = 100;
 /// Most characters of an identity the page made up.
 const MAX_IDENTITY: usize = 64;
+/// Bytes of the hash that names someone: nobody meets another by chance.
+const IDENTITY_BYTES: usize = 16;
 
 /// One embedded file.
 struct File {
@@ -104,7 +109,7 @@ async fn config(State(app): State<App>) -> Json<PageConfig> {
 struct TokenRequest {
     call: String,
     name: String,
-    /// Random, kept by the browser: the same person after a reload.
+    /// Random, kept by the browser and told to nobody else: the same person after a reload.
     identity: String,
     /// From an invitation link.
     invite: Option<String>,
@@ -184,7 +189,24 @@ fn admit(request: &TokenRequest, access: PageAccess, keys: &Keys) -> Result<Clai
         can_update_own_metadata: Some(true),
         ..VideoGrant::default()
     };
-    Ok(Claims { sub: request.identity.clone(), name: name.to_owned(), video: Some(video), ..Claims::default() })
+    Ok(Claims {
+        sub: identity(call, &request.identity, keys),
+        name: name.to_owned(),
+        video: Some(video),
+        ..Claims::default()
+    })
+}
+
+/// Who someone is to others. Everybody in a call hears identities, and whoever joins under one takes the other's
+/// place: so what the browser keeps stays its secret, and this is made from it, the same each time.
+fn identity(call: &str, kept: &str, keys: &Keys) -> String {
+    let secret = keys.signing().map(|(_, secret)| secret);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref().map_or(&[], Secret::as_bytes));
+    let mut context = hmac::Context::with_key(&key);
+    context.update(call.as_bytes());
+    context.update(&[0]);
+    context.update(kept.as_bytes());
+    URL_SAFE_NO_PAD.encode(&context.sign().as_ref()[..IDENTITY_BYTES])
 }
 
 #[cfg(test)]
@@ -192,7 +214,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::keys::Secret;
 
     fn keys() -> Keys {
         Keys::new(BTreeMap::from([("devkey".to_string(), Secret::new("secret"))]))
@@ -209,7 +230,9 @@ mod tests {
     #[test]
     fn an_open_page_admits_anyone_by_name() {
         let claims = admit(&request(), PageAccess::Open, &keys()).unwrap();
-        assert_eq!(claims.identity(), "a1b2c3d4e5");
+        assert_ne!(claims.identity(), "a1b2c3d4e5", "others would see what the browser keeps secret");
+        let again = admit(&request(), PageAccess::Open, &keys()).unwrap();
+        assert_eq!(claims.identity(), again.identity(), "the same person after a reload");
         assert_eq!(claims.video.unwrap().room, "standup");
     }
 

@@ -29,3 +29,20 @@ pub fn run() -> ExitCode {
     let taken = error.downcast_ref::<PortTaken>().is_some();
     ExitCode::from(if taken { PORT_TAKEN } else { 1 })
 }
+
+/// Held by threads without which nothing works: when one of them panics, the process ends and is started anew, instead
+/// of looking healthy without it.
+#[derive(Debug)]
+pub struct EndsTheProcess(pub &'static str);
+
+impl Drop for EndsTheProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("calls-sfu: the {} panicked, ending", self.0);
+            std::process::exit(PANICKED);
+        }
+    }
+}
+
+/// Exit code after a panic, as the standard library's.
+const PANICKED: i32 = 101;

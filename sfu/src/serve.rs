@@ -104,6 +104,7 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
         worker: core.workers.handles()[0].clone(),
         stun_answers: std::mem::replace(&mut core.stun_answers, unused),
         advertised: advertised_sender,
+        known: None,
     };
     let background =
         [tokio::spawn(resolver.run()), tokio::spawn(config::follow(file.clone(), config, key_folder.clone(), keys))];

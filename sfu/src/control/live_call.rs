@@ -5,7 +5,7 @@
 
 mod signal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use livekit_protocol as proto;
@@ -31,6 +31,9 @@ const ROOM_INTERVAL: Duration = Duration::from_secs(5);
 const TOKEN_INTERVAL: Duration = Duration::from_mins(5);
 /// A renewed token outlives the interval at which it is renewed.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+/// How long it is known who left, and of how many: longer than any client tries to resume.
+const DEPARTED_TIME: Duration = Duration::from_mins(1);
+const MAX_DEPARTED: usize = 256;
 /// From this protocol version on, a client that joins anew replaces its old self without others hearing of a leave.
 const TAKEOVER_PROTOCOL: i32 = 12;
 /// From this protocol version on, only `action` of a leave counts.
@@ -49,6 +52,8 @@ pub struct LiveCall {
     grades: BTreeMap<ParticipantId, Grade>,
     due: Due,
     room_told: (u32, u32),
+    /// Who left lately, for those who resume: their clients remove only whom they are told to.
+    departed: VecDeque<(Time, proto::ParticipantInfo)>,
 }
 
 /// When the regular messages are due next.
@@ -76,6 +81,7 @@ impl LiveCall {
                 tokens: now + TOKEN_INTERVAL,
             },
             room_told: (0, 0),
+            departed: VecDeque::new(),
         }
     }
 
@@ -123,7 +129,8 @@ impl LiveCall {
         let others = self.call.participants().filter(|other| other.id != *id && other.is_visible_to(id));
         let others = others.map(convert::participant).collect();
         let (room, own) = (convert::room(&self.call), convert::participant(own));
-        let speaking = self.speakers.current();
+        let mut speaking = self.speakers.current();
+        speaking.retain(|change| self.call.get(&change.participant).is_some_and(|p| p.is_visible_to(id)));
         if let Some(session) = self.sessions.get_mut(id) {
             session.send(session.join_response(context, room, own, others));
             if !speaking.is_empty() {
@@ -145,8 +152,10 @@ impl LiveCall {
         let session = self.sessions.get_mut(&id).filter(|session| stays && session.mode == join.mode)?;
         let responses = session.attach(context.now(), epoch);
         session.send(session.reconnect_response(context));
-        let everyone: Vec<_> = self.call.participants().filter(|other| other.is_visible_to(&id)).collect();
-        session.send(update(everyone.into_iter().map(convert::participant).collect()));
+        let is_here = |gone: &proto::ParticipantInfo| self.call.participants().any(|p| p.identity.0 == gone.identity);
+        let gone = self.departed.iter().map(|(_, gone)| gone).filter(|gone| !is_here(gone)).cloned();
+        let here = self.call.participants().filter(|other| other.is_visible_to(&id)).map(convert::participant);
+        session.send(update(gone.chain(here).collect()));
         session.send(room_update(&self.call));
         session.resume(context);
         session.negotiate(context);
@@ -195,29 +204,30 @@ impl LiveCall {
 
     /// Sends everyone elsewhere. The call is over here.
     pub fn disperse(&mut self, context: &mut Context, registry: &mut Registry) {
-        let everyone: Vec<_> = self.sessions.keys().cloned().collect();
-        for session in self.sessions.values_mut() {
-            send_leave(session, Action::Reconnect, proto::DisconnectReason::ServerShutdown);
+        for (id, mut session) in std::mem::take(&mut self.sessions) {
+            send_leave(&mut session, Action::Reconnect, proto::DisconnectReason::ServerShutdown);
+            registry.remove(&id);
+            session.close(context);
         }
-        for id in everyone {
-            self.leave(context, registry, &id);
-        }
+        self.call.clear();
     }
 
     /// Carries out what a decision of the call changed.
     fn apply(&mut self, context: &mut Context, registry: &mut Registry, changes: &Changes) {
         for gone in &changes.left {
             self.remove(context, registry, gone);
+            self.remember(context.now(), gone);
         }
         let updated: Vec<_> = changes.updated.iter().filter_map(|id| self.call.get(id)).collect();
+        let is_replaced = |gone: &Participant| self.call.by_identity(&gone.identity).is_some();
+        let left: Vec<_> = changes.left.iter().map(|gone| (gone, is_replaced(gone))).collect();
         for session in self.sessions.values_mut() {
             let mut seen: Vec<_> = updated
                 .iter()
                 .filter(|other| other.is_visible_to(&session.participant))
                 .map(|other| convert::participant(other))
                 .collect();
-            for gone in changes.left.iter().filter(|gone| gone.is_visible_to(&session.participant)) {
-                let replaced = self.call.by_identity(&gone.identity).is_some();
+            for (gone, replaced) in left.iter().filter(|(gone, _)| gone.is_visible_to(&session.participant)) {
                 if !replaced || session.protocol() < TAKEOVER_PROTOCOL {
                     seen.push(convert::participant(gone));
                 }
@@ -231,6 +241,16 @@ impl LiveCall {
         }
     }
 
+    fn remember(&mut self, now: Time, gone: &Participant) {
+        self.departed.retain(|(left_at, _)| now.since(*left_at) < DEPARTED_TIME);
+        if !gone.permissions.hidden {
+            if self.departed.len() >= MAX_DEPARTED {
+                self.departed.pop_front();
+            }
+            self.departed.push_back((now, convert::participant(gone)));
+        }
+    }
+
     fn remove(&mut self, context: &mut Context, registry: &mut Registry, gone: &Participant) {
         self.speakers.forget(&gone.id);
         self.ratings.remove(&gone.id);
@@ -239,7 +259,7 @@ impl LiveCall {
         if self.call.by_identity(&gone.identity).is_some() {
             send_leave(&mut session, Action::Disconnect, proto::DisconnectReason::DuplicateIdentity);
         }
-        registry.remove(&gone.id, session.keys());
+        registry.remove(&gone.id);
         session.close(context);
         tracing::info!(call = self.call.name, participant = %gone.id.0, "left");
     }
@@ -339,7 +359,11 @@ impl LiveCall {
     /// (it connects anew under the same identity); without, it is gone.
     fn transport_closed(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId, reason: &str) {
         tracing::debug!(participant = %id.0, reason, "transport closed");
-        if self.sessions.get(id).is_some_and(|session| !session.has_websocket()) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.has_websocket() {
+            // If nothing comes of it, it has to connect anew: without DTLS there is no data either.
+            session.media_lost(context.now());
+        } else {
             self.leave(context, registry, id);
         }
     }

@@ -21,6 +21,7 @@ use super::{Attachment, Context, ControlHandle, JoinRefused, Joined, REQUESTS, R
 use crate::fleet_api::RunningCalls;
 use crate::livekit::join::Join;
 use crate::metrics::Metrics;
+use crate::program::EndsTheProcess;
 use crate::worker::{WorkerEvent, WorkerReport};
 
 /// Resolution of all timers of control: DTLS and SCTP retransmissions start at 50 ms and more.
@@ -43,6 +44,7 @@ pub fn start(parts: Parts) -> io::Result<ControlHandle> {
     let (sender, requests) = mpsc::channel(REQUESTS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new().name("control".into()).spawn(move || {
+        let _ends = EndsTheProcess("control thread");
         runtime.block_on(Control::new(parts).run(requests));
     })?;
     Ok(ControlHandle { requests: sender })
@@ -144,7 +146,7 @@ impl Control {
         if join.resume.is_some() {
             return Ok(self.resume(join, epoch));
         }
-        // A call that drains is gone already, so a name that is known is one that stays.
+        // Draining ends every call at once, so there is none left that could be joined.
         if self.draining {
             return Err(JoinRefused::Draining);
         }
@@ -259,9 +261,12 @@ impl Control {
                     session.media_back();
                 });
             }
-            Event::ConsentLost { .. } => {
+            Event::ConsentLost { transport } => {
                 call.with_session(context, registry, &participant, |session, context| {
-                    session.media_lost(context.now());
+                    // A connection a client never uses (it may not publish, say) has nothing to lose.
+                    if session.transport_mut(transport).is_some_and(|transport| transport.is_connected()) {
+                        session.media_lost(context.now());
+                    }
                 });
             }
             Event::TrackQuality { quality, .. } | Event::SubscriptionQuality { quality, .. } => {

@@ -18,7 +18,7 @@ pub struct Relay {
     pub sequence: u32,
 }
 
-/// Why a packet is not sent on. Counted, never told: data has no answer.
+/// Why a packet is not sent on. Never told to the sender: data has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Dropped {
     #[error("cannot be read")]

@@ -10,6 +10,7 @@ use flate2::read::GzDecoder;
 use livekit_protocol as proto;
 use prost::Message as _;
 use serde::Deserialize;
+use sfu_core::call::{MAX_ATTRIBUTES_BYTES, MAX_METADATA_BYTES};
 use thiserror::Error;
 
 use super::token::{Claims, VideoGrant};
@@ -158,6 +159,10 @@ impl Join {
             self.metadata = metadata;
         }
         self.attributes.extend(attributes);
+        let attributes_bytes: usize = self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if attributes_bytes > MAX_ATTRIBUTES_BYTES || self.metadata.len() > MAX_METADATA_BYTES {
+            return Err(JoinError::Invalid("metadata may have at most 512 KiB, attributes 64 KiB together"));
+        }
         Ok(())
     }
 }

@@ -36,6 +36,8 @@ enum Encoding {
 enum Answer {
     Response(Box<Response>),
     Encoding(Encoding),
+    /// The client said that it leaves.
+    Leaving,
 }
 
 /// Carries messages until either side ends, then tells control.
@@ -81,6 +83,9 @@ async fn read(
             metrics.unreadable_message();
             continue;
         };
+        if matches!(request, Request::Leave(_)) && answers.send(Answer::Leaving).await.is_err() {
+            return;
+        }
         // Pings are answered here, so that they measure the way and not the work.
         let answer = match &request {
             Request::Ping(_) => Some(Response::Pong(unix_now_ms())),
@@ -108,17 +113,21 @@ async fn write(
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The client was told to go, or may come back at once: tell which by the close code.
-    let mut last_was_leave = false;
+    let mut leaving = false;
     loop {
         let message = tokio::select! {
             response = responses.recv() => match response {
                 Some(response) => {
-                    last_was_leave = matches!(response.message, Some(Response::Leave(_)));
+                    leaving |= matches!(response.message, Some(Response::Leave(_)));
                     encode(encoding, &response)
                 }
                 None => break,
             },
             Some(answer) = answers.recv() => match answer {
+                Answer::Leaving => {
+                    leaving = true;
+                    continue;
+                }
                 Answer::Response(message) => encode(encoding, &proto::SignalResponse { message: Some(*message) }),
                 Answer::Encoding(used) => {
                     encoding = used;
@@ -131,7 +140,7 @@ async fn write(
             return;
         }
     }
-    let code = if last_was_leave { CLOSE_NORMAL } else { CLOSE_TRY_AGAIN };
+    let code = if leaving { CLOSE_NORMAL } else { CLOSE_TRY_AGAIN };
     let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
     let _ = timeout(WRITE_TIMEOUT, sink.send(close)).await;
 }

@@ -30,10 +30,13 @@ use tokio::sync::mpsc;
 pub use report::{DELAY_BOUNDS_US, DelayHistogram, WorkerReport};
 
 use crate::clock::Clock;
+use crate::program::EndsTheProcess;
 
-/// Messages a worker may be behind on. Commands of a whole call's start fit many times over; datagrams handed over by
-/// other workers share it, and losing some of those is what UDP does anyway.
-const INBOX_SIZE: usize = 16 * 1024;
+/// Orders of ours a worker may be behind on: those of a whole call's start fit many times over. The network cannot fill
+/// this queue.
+const ORDERS_SIZE: usize = 16 * 1024;
+/// Datagrams from elsewhere (TCP, other workers' sockets) a worker may be behind on; losing some is what UDP does anyway.
+const DATAGRAMS_SIZE: usize = 4 * 1024;
 
 /// Most workers: the number has to fit the first character of an ICE user name.
 pub const MAX_WORKERS: usize = 64;
@@ -95,7 +98,8 @@ pub enum StartError {
 /// A worker as others see it: a queue and a way to wake it.
 #[derive(Debug, Clone)]
 pub struct WorkerHandle {
-    inbox: SyncSender<Inbox>,
+    orders: SyncSender<Inbox>,
+    datagrams: SyncSender<Inbox>,
     waker: Arc<Waker>,
     dropped: Arc<AtomicU64>,
 }
@@ -103,7 +107,8 @@ pub struct WorkerHandle {
 impl WorkerHandle {
     /// Hands a message over without waiting. False if the worker is too far behind; the drop is counted.
     pub fn send(&self, message: Inbox) -> bool {
-        match self.inbox.try_send(message) {
+        let queue = if matches!(message, Inbox::Datagram { .. }) { &self.datagrams } else { &self.orders };
+        match queue.try_send(message) {
             Ok(()) => self.waker.wake().is_ok(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -140,9 +145,10 @@ impl Workers {
             let socket = socket::MediaSocket::open(address).map_err(|source| StartError::Socket { address, source })?;
             let poll = mio::Poll::new().map_err(|source| StartError::Poll { source })?;
             let waker = Waker::new(poll.registry(), run::WAKE).map_err(|source| StartError::Poll { source })?;
-            let (inbox, messages) = sync_channel(INBOX_SIZE);
-            handles.push(WorkerHandle { inbox, waker: Arc::new(waker), dropped: Arc::default() });
-            parts.push((socket, poll, messages));
+            let (orders, taken_orders) = sync_channel(ORDERS_SIZE);
+            let (datagrams, taken_datagrams) = sync_channel(DATAGRAMS_SIZE);
+            handles.push(WorkerHandle { orders, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
+            parts.push((socket, poll, [taken_orders, taken_datagrams]));
         }
         let mut threads = Vec::with_capacity(count);
         for (index, (socket, poll, messages)) in parts.into_iter().enumerate() {
@@ -165,7 +171,10 @@ impl Workers {
             );
             let thread = thread::Builder::new()
                 .name(format!("media-{index}"))
-                .spawn(move || worker.run())
+                .spawn(move || {
+                    let _ends = EndsTheProcess("media thread");
+                    worker.run();
+                })
                 .map_err(|source| StartError::Thread { source })?;
             threads.push(thread);
         }

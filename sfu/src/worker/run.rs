@@ -26,6 +26,8 @@ const MAX_BATCHES: usize = 4;
 const MAX_MESSAGES: usize = 256;
 /// First bytes of a Binding success response (RFC 8489, section 5).
 const STUN_SUCCESS: [u8; 2] = [1, 1];
+/// Where the transaction is in a STUN message.
+const STUN_TRANSACTION: std::ops::Range<usize> = 8..20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -35,10 +37,13 @@ pub struct Worker {
     socket: MediaSocket,
     batch: Batch,
     poll: Poll,
-    messages: Receiver<Inbox>,
+    /// Orders first, then datagrams from elsewhere.
+    messages: [Receiver<Inbox>; 2],
     others: Vec<WorkerHandle>,
     events: mpsc::Sender<WorkerEvent>,
     stun_answers: mpsc::Sender<StunAnswer>,
+    /// Transaction of the last request to a STUN server; answers to anything else are nobody's.
+    stun_transaction: Option<Vec<u8>>,
     clock: Clock,
     routes: Routes,
     outlet: Outlet,
@@ -63,7 +68,7 @@ impl Worker {
         engine: Engine,
         socket: MediaSocket,
         poll: Poll,
-        messages: Receiver<Inbox>,
+        messages: [Receiver<Inbox>; 2],
         others: Vec<WorkerHandle>,
         events: mpsc::Sender<WorkerEvent>,
         stun_answers: mpsc::Sender<StunAnswer>,
@@ -80,6 +85,7 @@ impl Worker {
             others,
             events,
             stun_answers,
+            stun_transaction: None,
             clock,
             routes: Routes::default(),
             outlet: Outlet::default(),
@@ -130,7 +136,8 @@ impl Worker {
     /// Whether there may be more; `None` when the thread is to end.
     fn take_messages(&mut self, now: Time) -> Option<bool> {
         for _ in 0..MAX_MESSAGES {
-            let Ok(message) = self.messages.try_recv() else { return Some(false) };
+            let [orders, datagrams] = &self.messages;
+            let Ok(message) = orders.try_recv().or_else(|_| datagrams.try_recv()) else { return Some(false) };
             match message {
                 Inbox::Command(command) => self.engine.handle_command(now, command),
                 Inbox::Datagram { path, mut datagram } => {
@@ -143,6 +150,7 @@ impl Worker {
                 }
                 Inbox::StunRequest { server, datagram } => {
                     let path = Path::Udp { remote: server, local: None };
+                    self.stun_transaction = datagram.get(STUN_TRANSACTION).map(<[u8]>::to_vec);
                     self.outlet.send(&self.socket, Transmit { path, payload: datagram });
                 }
                 Inbox::Stop => {
@@ -156,12 +164,15 @@ impl Worker {
 
     /// How many datagrams came, and whether there may be more.
     fn take_datagrams(&mut self, now: Time) -> (usize, bool) {
-        let Self { engine, batch, socket, routes, others, index, strays, stun_answers, .. } = self;
+        let Self { engine, batch, socket, routes, others, index, strays, stun_answers, stun_transaction, .. } = self;
         let mut total = 0;
         for _ in 0..MAX_BATCHES {
             let n = batch.receive(socket, |path, datagram| {
                 // Clients only ask; an answer comes from a server we asked (full queue: it is asked again).
                 if datagram.starts_with(&STUN_SUCCESS) {
+                    if stun_transaction.is_none() || datagram.get(STUN_TRANSACTION) != stun_transaction.as_deref() {
+                        return;
+                    }
                     let _ = stun_answers.try_send(StunAnswer { from: path.remote(), datagram: datagram.to_vec() });
                     return;
                 }

@@ -98,6 +98,11 @@ impl Call {
         self.participants.is_empty()
     }
 
+    /// Everyone is gone at once, and nobody is left to be told.
+    pub fn clear(&mut self) {
+        self.participants.clear();
+    }
+
     /// Everyone, hidden ones included, in the order of their ids.
     pub fn participants(&self) -> impl Iterator<Item = &Participant> {
         self.participants.values()

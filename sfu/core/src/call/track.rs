@@ -60,8 +60,11 @@ pub struct Track {
 
 impl Track {
     /// The highest layer (counted from 0) no larger than what a viewer of `width` x `height` pixels can use;
-    /// always at least one.
+    /// always at least one. All there is if no layers were announced.
     pub fn layer_for_size(&self, width: u32, height: u32) -> u8 {
+        if self.layers.is_empty() {
+            return u8::MAX;
+        }
         let enough = self
             .layers
             .iter()
@@ -72,6 +75,9 @@ impl Track {
 
     /// The layer of LiveKit's `quality` (0 low to 2 high), counted from 0.
     pub fn layer_for_quality(&self, quality: i32) -> u8 {
+        if self.layers.is_empty() {
+            return u8::MAX;
+        }
         let layer = self.layers.iter().rposition(|layer| layer.quality <= quality).unwrap_or(0);
         u8::try_from(layer).unwrap_or(u8::MAX)
     }

@@ -38,7 +38,7 @@ pub struct Checked {
     pub added: bool,
     /// A path was forgotten to make room.
     pub evicted: Option<Path>,
-    /// The path is now the one to send on.
+    /// The path is now the one to send on, or is so again after consent had ended.
     pub selected: bool,
 }
 
@@ -52,7 +52,7 @@ impl Connectivity {
     /// first that works.
     pub fn handle_check(&mut self, now: Time, path: Path, nominated: bool) -> Checked {
         self.last_check = now;
-        self.consent_lost = false;
+        let regained = std::mem::take(&mut self.consent_lost);
         let mut checked = Checked::default();
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
             known.last_check = now;
@@ -67,6 +67,8 @@ impl Connectivity {
             checked.selected = true;
         }
         self.nominated |= nominated;
+        // Control heard that consent ended, so it has to hear that it is back.
+        checked.selected |= regained && self.selected == Some(path);
         checked
     }
 

@@ -9,13 +9,12 @@ mod outlet;
 mod publish;
 mod receive;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::{ParticipantId, Track, TrackId};
-use sfu_core::id::{TrackKey, TransportKey};
+use sfu_core::id::TransportKey;
 use sfu_core::sdp::{ClientOffers, CodecPolicy, ServerOffers};
 use sfu_core::time::Time;
 use tokio::sync::mpsc;
@@ -106,12 +105,6 @@ impl Session {
             media_lost_at: None,
             last_data_sequence: 0,
         })
-    }
-
-    /// Every key of the media engine this session owns.
-    pub fn keys(&self) -> Vec<u64> {
-        let transports = self.transports().map(|transport| transport.key.0);
-        transports.chain(self.publications.keys()).chain(self.receptions.keys()).collect()
     }
 
     pub fn transports(&self) -> impl Iterator<Item = &Transport> {
@@ -247,11 +240,6 @@ impl Session {
             transport.close(context);
         }
         self.outlet.detach();
-    }
-
-    /// Ids of what it publishes, by the engine's keys.
-    pub fn track_ids(&self) -> BTreeMap<TrackKey, TrackId> {
-        self.publications.ids()
     }
 }
 

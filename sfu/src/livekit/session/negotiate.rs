@@ -47,7 +47,7 @@ impl Session {
             Err(error) => return self.failed(&error),
         };
         peer.transport.start(context, outcome.role, Some(outcome.remote.fingerprint));
-        self.lose(context, &outcome.refused);
+        self.give_up(context, &outcome.refused);
         self.place(context, outcome.started);
         Vec::new()
     }
@@ -96,7 +96,7 @@ impl Session {
         peer.description_id += 1;
         let id = peer.description_id;
         let mid_to_track_id = self.mid_to_track(offer.sending);
-        self.lose(context, &offer.refused);
+        self.give_up(context, &offer.refused);
         self.send(Response::Offer(proto::SessionDescription {
             r#type: "offer".into(),
             sdp: offer.sdp,

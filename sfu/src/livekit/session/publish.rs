@@ -15,6 +15,11 @@ use crate::livekit::{convert, ids};
 /// Announced tracks that may wait for their media (LiveKit's limit).
 const MAX_PENDING: usize = 20;
 
+/// Longest name of a track or a stream, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+/// Most layers, codecs or features of one track.
+const MAX_LAYERS: usize = 8;
+
 #[derive(Debug, Default)]
 pub struct Publications {
     /// Announced, and no m-line carries them yet; oldest first.
@@ -32,14 +37,6 @@ struct Pending {
 }
 
 impl Publications {
-    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.live.keys().map(|key| key.0)
-    }
-
-    pub fn ids(&self) -> BTreeMap<TrackKey, TrackId> {
-        self.live.clone()
-    }
-
     fn key_of(&self, track: &TrackId) -> Option<TrackKey> {
         self.live.iter().find(|(_, id)| *id == track).map(|(key, _)| *key)
     }
@@ -50,6 +47,7 @@ impl Publications {
 pub enum AnnounceError {
     /// Neither audio nor video.
     Unsupported,
+    /// Too many tracks wait for their media, or the announcement itself is too large.
     TooMany,
 }
 
@@ -64,7 +62,7 @@ impl Session {
         if let Some(known) = self.publications.pending.iter().find(|pending| pending.cids.contains(&request.cid)) {
             return Ok(published(&request.cid, &known.track));
         }
-        if self.publications.pending.len() >= MAX_PENDING {
+        if self.publications.pending.len() >= MAX_PENDING || !fits(request) {
             return Err(AnnounceError::TooMany);
         }
         let track = track_of(context, kind, request);
@@ -83,9 +81,8 @@ impl Session {
     pub(super) fn claim(&mut self, context: &mut Context) -> Vec<Asked> {
         let mut asked = Vec::new();
         let open: Vec<_> = self.publisher.offers.unclaimed().collect();
-        for section in open {
-            let Some(position) = self.matching(&section) else { continue };
-            let Pending { preferred_codec, mut track, .. } = self.publications.pending.remove(position);
+        for (section, pending) in self.matches(&open) {
+            let Pending { preferred_codec, mut track, .. } = pending;
             let options = PublishOptions { preferred_codec, dtx: !track.disable_dtx, stereo: track.stereo };
             let Some(section) = self.publisher.offers.claim(&section.mid, track.key, options) else { continue };
             track.mid.clone_from(&section.mid.0);
@@ -104,13 +101,26 @@ impl Session {
         asked
     }
 
-    /// Which announced track an m-line carries: by the client's name for it, else the first of its kind, because
-    /// browsers may change names.
-    fn matching(&self, section: &PublishedSection) -> Option<usize> {
-        let pending = &self.publications.pending;
-        let name = section.msid.as_ref().and_then(|msid| msid.track.as_ref());
-        let named = name.and_then(|name| pending.iter().position(|pending| pending.cids.contains(name)));
-        named.or_else(|| pending.iter().position(|pending| pending.track.kind == section.kind))
+    /// Takes out the announced tracks that m-lines carry: those with the client's name for them first; then, because
+    /// browsers may change names, the first of the same kind that no m-line names.
+    fn matches<'s>(&mut self, open: &'s [PublishedSection]) -> Vec<(&'s PublishedSection, Pending)> {
+        let name = |section: &'s PublishedSection| section.msid.as_ref().and_then(|msid| msid.track.as_ref());
+        let pending = &mut self.publications.pending;
+        let mut matched = Vec::new();
+        let mut nameless = Vec::new();
+        for section in open {
+            let named = name(section).and_then(|name| pending.iter().position(|pending| pending.cids.contains(name)));
+            match named {
+                Some(position) => matched.push((section, pending.remove(position))),
+                None => nameless.push(section),
+            }
+        }
+        for section in nameless {
+            if let Some(position) = pending.iter().position(|pending| pending.track.kind == section.kind) {
+                matched.push((section, pending.remove(position)));
+            }
+        }
+        matched
     }
 
     /// The client sends a track otherwise than before.
@@ -155,6 +165,19 @@ impl Session {
         self.publications.key_of(track).is_some()
             || self.publications.pending.iter().any(|pending| pending.track.id == *track)
     }
+}
+
+/// Announcements are kept and told to everyone: none may be large.
+fn fits(request: &proto::AddTrackRequest) -> bool {
+    let texts = [&request.cid, &request.name, &request.stream];
+    texts.iter().all(|text| text.len() <= MAX_TEXT_BYTES)
+        && request.layers.len() <= MAX_LAYERS
+        && request.audio_features.len() <= MAX_LAYERS
+        && request.simulcast_codecs.len() <= MAX_LAYERS
+        && request
+            .simulcast_codecs
+            .iter()
+            .all(|codec| codec.cid.len() <= MAX_TEXT_BYTES && codec.layers.len() <= MAX_LAYERS)
 }
 
 fn published(cid: &str, track: &Track) -> proto::TrackPublishedResponse {

@@ -1,6 +1,6 @@
 //! What a client receives: the difference between what it should and what it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sfu_core::call::{Participant, Track, TrackId};
 use sfu_core::engine::command::{Command, MediaKind, Subscribe, Target};
@@ -14,6 +14,9 @@ use crate::control::Context;
 #[derive(Debug, Default)]
 pub struct Receptions {
     by_track: BTreeMap<TrackId, Reception>,
+    /// Tracks the client has no use for (it rejected their m-line, or there is no room): offering them again and again
+    /// would never end.
+    refused: BTreeSet<TrackId>,
     /// SSRCs are counted, not drawn: two copies on one transport must never share one.
     last_ssrc: u32,
 }
@@ -31,10 +34,6 @@ struct Reception {
 }
 
 impl Receptions {
-    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.by_track.values().map(|reception| reception.subscription.0)
-    }
-
     fn next_ssrc(&mut self) -> Ssrc {
         self.last_ssrc += 1;
         // Away from small numbers, which some clients use for probing.
@@ -57,13 +56,9 @@ impl Session {
     /// Brings what the client receives in line with `wanted`. Descriptions follow with [`Session::negotiate`].
     pub fn reconcile(&mut self, context: &mut Context, wanted: &[(&Participant, &Track, Target)]) -> Reconciled {
         let mut done = Reconciled::default();
-        let gone: Vec<_> = self
-            .receptions
-            .by_track
-            .keys()
-            .filter(|track| !wanted.iter().any(|(_, wanted, _)| wanted.id == **track))
-            .cloned()
-            .collect();
+        let ids: BTreeSet<_> = wanted.iter().map(|(_, track, _)| &track.id).collect();
+        self.receptions.refused.retain(|track| ids.contains(track));
+        let gone: Vec<_> = self.receptions.by_track.keys().filter(|track| !ids.contains(track)).cloned().collect();
         for track in gone {
             done.removed.extend(self.stop(context, &track));
         }
@@ -75,6 +70,7 @@ impl Session {
                     let command = Command::SetTarget { subscription: reception.subscription, target: *target };
                     context.command(self.worker, command);
                 }
+                None if self.receptions.refused.contains(&track.id) => (),
                 None => done.added.push(self.begin(context, publisher, track, *target)),
             }
         }
@@ -130,6 +126,16 @@ impl Session {
         for subscription in subscriptions {
             if let Some(track) = self.receptions.track_of(*subscription).cloned() {
                 self.stop(context, &track);
+            }
+        }
+    }
+
+    /// Copies the client does not take: not offered again while they are wanted.
+    pub(super) fn give_up(&mut self, context: &mut Context, subscriptions: &[SubscriptionKey]) {
+        for subscription in subscriptions {
+            if let Some(track) = self.receptions.track_of(*subscription).cloned() {
+                self.stop(context, &track);
+                self.receptions.refused.insert(track);
             }
         }
     }
