@@ -35,7 +35,7 @@ const TALK_AGAIN_LIMIT: Duration = Duration::from_secs(40);
 const API_AWAY: Duration = Duration::from_mins(1);
 
 /// For what happened in the SFUs to be in their metrics, and in the status.
-const SEEN_LIMIT: Duration = Duration::from_secs(60);
+const SEEN_LIMIT: Duration = Duration::from_mins(1);
 
 /// Where SFUs of the example say how they are, by slot.
 const HEALTH_PORTS: [u16; 2] = [9444, 9446];
