@@ -277,8 +277,6 @@ async fn close<const N: usize>(browsers: [Browser; N]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -292,66 +290,5 @@ mod tests {
     fn firefox_shares_a_canvas() {
         assert_eq!(address("http://localhost:7880/", "a", Kind::Firefox), "http://localhost:7880/c/a?share=canvas");
         assert_eq!(address("http://localhost:7880", "a", Kind::Chromium), "http://localhost:7880/c/a");
-    }
-
-    /// Plays a scenario by hand against any server: `CALLS_PAGE=http://127.0.0.1:7880 cargo test -p e2e -- --ignored
-    /// by_hand`, with `CALLS_TCP_PORTS=7881`.
-    fn by_hand<F: Future<Output = Result<()>>>(play: impl FnOnce(Driver, String, String) -> F) {
-        let page = std::env::var("CALLS_PAGE").unwrap_or_else(|_| "http://127.0.0.1:7880".into());
-        let call = format!("by-hand-{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], "");
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(async {
-            let driver = Driver::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("browser")).expect("a driver");
-            if let Err(error) = play(driver.clone(), page, call).await {
-                for line in driver.console() {
-                    eprintln!("{} {}: {}", line.person, line.level, line.text);
-                }
-                panic!("{error:#}");
-            }
-        });
-    }
-
-    #[test]
-    #[ignore = "needs a server and browsers"]
-    fn by_hand_chromium_and_chromium() {
-        by_hand(|driver, page, call| async move {
-            two_people_hold_a_call(&driver, &page, &call, [Kind::Chromium, Kind::Chromium]).await
-        });
-    }
-
-    #[test]
-    #[ignore = "needs a server and browsers"]
-    fn by_hand_chromium_and_firefox() {
-        by_hand(|driver, page, call| async move {
-            two_people_hold_a_call(&driver, &page, &call, [Kind::Chromium, Kind::Firefox]).await
-        });
-    }
-
-    #[test]
-    #[ignore = "needs a server and browsers"]
-    fn by_hand_five_calls() {
-        by_hand(|driver, page, call| async move {
-            let calls: Vec<String> = (1..=5).map(|number| format!("{call}-{number}")).collect();
-            every_call_is_whole(&driver, &page, &calls, || Ok(())).await
-        });
-    }
-
-    #[test]
-    #[ignore = "needs a server, browsers and root"]
-    fn by_hand_blocked_udp() {
-        by_hand(|driver, page, call| async move {
-            blocked_udp_talks_over_tcp(&driver, &page, &call, Kind::Chromium).await?;
-            blocked_udp_talks_over_tcp(&driver, &page, &call, Kind::Firefox).await
-        });
-    }
-
-    #[test]
-    #[ignore = "needs a server, browsers and root"]
-    fn by_hand_blocked_media() {
-        let ports = std::env::var("CALLS_TCP_PORTS").unwrap_or_else(|_| "7881".into());
-        let ports: Vec<u16> = ports.split(',').map(|port| port.parse().expect("a port")).collect();
-        by_hand(|driver, page, call| async move {
-            blocked_media_is_explained(&driver, &page, &call, Kind::Chromium, &ports).await
-        });
     }
 }

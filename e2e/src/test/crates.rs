@@ -109,7 +109,7 @@ fn test_program(message: &Value) -> Option<TestProgram> {
     Some(TestProgram { package, target, ring, folder, executable })
 }
 
-/// `path+file:///work/sfu/core#sfu-core@0.1.0`, or without the name where it is the folder's.
+/// `path+file:///checkout/sfu/core#sfu-core@0.1.0`, or without the name where it is the folder's.
 fn package_name(id: &str, folder: &Path) -> String {
     let fragment = id.rsplit_once('#').map_or(id, |(_, fragment)| fragment);
     match fragment.split_once('@') {
