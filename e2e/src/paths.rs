@@ -24,8 +24,7 @@ impl Paths {
     /// # Errors
     /// When there is neither `$CALLS_E2E_CACHE`, `$XDG_CACHE_HOME` nor `$HOME`, or the folder cannot be made.
     pub fn find() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let repository = manifest.parent().context("the crate lies in no folder")?.to_path_buf();
+        let repository = repository_of(env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from))?;
         let cache = cache_folder(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
             .context("none of CALLS_E2E_CACHE, XDG_CACHE_HOME and HOME is set: set one")?;
         std::fs::create_dir_all(&cache).with_context(|| format!("failed to make the cache {}", cache.display()))?;
@@ -86,6 +85,13 @@ impl Paths {
     }
 }
 
+/// The root of the repository whose `cargo` runs this, given its `CARGO_MANIFEST_DIR`; a program started without `cargo`
+/// belongs to the one it was built in. Two checkouts may share a target folder, and then also a built program.
+fn repository_of(manifest: Option<PathBuf>) -> Result<PathBuf> {
+    let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    Ok(manifest.parent().context("the crate lies in no folder")?.to_path_buf())
+}
+
 fn cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     variable("CALLS_E2E_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("calls-operator")))
@@ -99,6 +105,13 @@ mod tests {
     fn folder(variables: &[(&str, &str)]) -> Option<String> {
         let found = cache_folder(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
         found.map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn the_repository_is_the_one_cargo_runs_in() {
+        assert_eq!(repository_of(Some("/code/e2e".into())).unwrap(), Path::new("/code"));
+        let built_in = repository_of(None).unwrap();
+        assert!(built_in.join("e2e/src/paths.rs").exists(), "{}", built_in.display());
     }
 
     #[test]

@@ -17,9 +17,7 @@ use crate::test::{Ring, Stage, Test};
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     test("ten_people_in_five_calls_are_split_nowhere", ten_people_in_five_calls_are_split_nowhere),
-    // With --slow until the page shows everybody again who comes back while it reconnects itself: at times it plays
-    // their voice and has no tile for them.
-    Test { slow: true, ..test("killed_sfu_pod_is_survived", killed_sfu_pod_is_survived) },
+    test("killed_sfu_pod_is_survived", killed_sfu_pod_is_survived),
     test(
         "operator_killed_and_api_server_away_do_not_touch_calls",
         operator_killed_and_api_server_away_do_not_touch_calls,

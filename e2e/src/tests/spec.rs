@@ -16,9 +16,7 @@ pub const TESTS: &[Test] = &[
     test("invalid_edits_are_refused_with_the_message_of_the_rule", invalid_edits_are_refused),
     test("replicas_go_down_and_up", replicas_go_down_and_up),
     test("an_override_changes_candidates_without_a_restart", an_override_changes_candidates),
-    // With --slow until the page shows everybody again who comes back while it reconnects itself: at times it plays
-    // their voice and has no tile for them.
-    Test { slow: true, ..test("changed_resources_replace_pods_and_calls_go_on", changed_resources_replace_pods) },
+    test("changed_resources_replace_pods_and_calls_go_on", changed_resources_replace_pods),
 ];
 
 const fn test(name: &'static str, run: fn(&Stage) -> Result<()>) -> Test {

@@ -2,6 +2,7 @@
 import { type LocalAudioTrack, type LocalVideoTrack, Room, RoomEvent, Track } from 'livekit-client';
 import { NoMediaPath } from '../problems';
 import { fetchToken, type TokenRequest } from '../server';
+import { resyncAfterReconnects } from './resync';
 import { logConnections } from './transport';
 
 /**
@@ -19,7 +20,7 @@ export interface OwnMedia {
 /**
  * Joins a call and resolves once media is connected.
  *
- * Reconnecting from then on is left to livekit-client's own policy.
+ * Reconnecting from then on is left to livekit-client's own policy; `resync.ts` sees to what it then leaves untold.
  *
  * @throws {Refused | Unreachable | ConnectionError | NoMediaPath}
  */
@@ -27,6 +28,7 @@ export async function joinCall(request: TokenRequest): Promise<Room> {
   const token = await fetchToken(request);
   const room = new Room({ adaptiveStream: true, dynacast: true });
   logConnections(room);
+  resyncAfterReconnects(room);
   let signalled = false;
   room.once(RoomEvent.SignalConnected, () => {
     signalled = true;
