@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::example::{Example, SETTLED_LIMIT};
+use crate::cluster::process::wait_for;
 use crate::command::output_of_input;
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE};
 use crate::scenarios;
@@ -94,9 +95,13 @@ fn changed_resources_replace_pods(stage: &Stage) -> Result<()> {
     let change = || {
         example.apply(|spec| spec["sfu"]["resources"] = json!({"requests": {"cpu": "200m", "memory": "200Mi"}}))?;
         example.wait_settled()?;
-        let after = lives(&example)?;
-        ensure!(after.len() == before.len(), "there are {after:?}");
-        ensure!(after.is_disjoint(&before), "not all of {before:?} were replaced: {after:?}");
+        // The last of the old may still be stopping.
+        let mut after = BTreeSet::new();
+        let replaced = wait_for(SETTLED_LIMIT, || {
+            after = lives(&example).unwrap_or_default();
+            after.len() == before.len() && after.is_disjoint(&before)
+        });
+        ensure!(replaced, "not all of {before:?} were replaced one by one: {after:?}");
         Ok(())
     };
     stage.block_on(scenarios::two_people_talk_after(&driver, stage.page(), &call, change))?;
