@@ -488,7 +488,7 @@ impl Person {
         self.ask("chat", json!({ "text": text }), LIMIT).await
     }
 
-    /// Shares a tab that shows the code (Chromium), or the page's canvas where its address says `?share=canvas`.
+    /// Shares a screen that shows the code: a tab (Chromium), or a canvas in place of what the browser would capture.
     pub async fn share(&self) -> Result<()> {
         self.ask("share", json!({}), LIMIT).await
     }

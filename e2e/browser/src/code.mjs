@@ -1,4 +1,14 @@
-// The code that a shared screen shows; its format is described in `web/src/session/code.ts`, which draws it too.
+// A number drawn as a picture, to be read back at the far end of a shared screen: whoever sees the number grow knows
+// that new frames arrive.
+//
+// The frame is divided into 8 × 4 large cells, black or white, row by row, most significant bit first. They survive
+// scaling and a low bitrate.
+//
+// | row | meaning |
+// | --- | --- |
+// | 0 | the fixed pattern `10110010`, by which a reader knows a code from any other picture |
+// | 1, 2 | the number, 16 bits |
+// | 3 | check: high byte XOR low byte XOR `0x5a` |
 //
 // Both functions are sent into pages as text, so each stands alone.
 

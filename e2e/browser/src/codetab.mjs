@@ -1,4 +1,4 @@
-// The tab that people in Chromium share: the code of `web/src/session/code.ts`, ten numbers a second.
+// The tab that people in Chromium share: the code of `code.mjs`, ten numbers a second.
 import { drawCode } from './code.mjs';
 
 /** The title by which Chromium is told which tab to share. */

@@ -4,9 +4,10 @@
  * Sent into the page as text with its options, so it stands alone.
  *
  * `tone`: hertz of the microphone's sound, by which others know who speaks. `devices`: `'all'`, `'none'` (the machine
- * has none) or `'denied'` (the person refused). `readCode`: the function of `code.mjs`.
+ * has none) or `'denied'` (the person refused). `drawnScreen`: sharing a screen gives a drawn picture of the code
+ * instead of what the browser captures. `readCode`, `drawCode`: the functions of `code.mjs`.
  */
-export function installInstruments({ tone, devices }, readCode) {
+export function installInstruments({ tone, devices, drawnScreen }, readCode, drawCode) {
   if (window.__calls !== undefined) return;
   const connections = [];
 
@@ -53,6 +54,16 @@ export function installInstruments({ tone, devices }, readCode) {
     return track;
   }
 
+  /** A screen of the page's own: the code, ten numbers a second, until the track is stopped. */
+  function screenTrack() {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
+    let number = 0;
+    drawCode(canvas, number);
+    const track = canvas.captureStream(10).getVideoTracks()[0];
+    const timer = setInterval(() => (track.readyState === 'ended' ? clearInterval(timer) : drawCode(canvas, ++number)), 100);
+    return track;
+  }
+
   const media = navigator.mediaDevices;
   if (media !== undefined) {
     media.getUserMedia = async (wanted = {}) => {
@@ -60,6 +71,7 @@ export function installInstruments({ tone, devices }, readCode) {
       if (devices === 'denied') throw new DOMException('Permission denied', 'NotAllowedError');
       return new MediaStream([...(wanted.audio ? [toneTrack()] : []), ...(wanted.video ? [pictureTrack()] : [])]);
     };
+    if (drawnScreen) media.getDisplayMedia = async () => new MediaStream([screenTrack()]);
     const device = (kind, deviceId, label) => ({ kind, deviceId, label, groupId: 'calls', toJSON: () => ({}) });
     media.enumerateDevices = async () =>
       devices === 'none'

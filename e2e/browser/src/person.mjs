@@ -1,5 +1,5 @@
 // One person in a call: a page in a context of its own, and what the person does and perceives there.
-import { readCode } from './code.mjs';
+import { drawCode, readCode } from './code.mjs';
 import { openCodeTab } from './codetab.mjs';
 import { installInstruments } from './inpage.mjs';
 
@@ -38,7 +38,9 @@ export class Person {
     page.on('pageerror', (error) => keep({ level: 'exception', text: error.message }));
     page.on('error', (error) => keep({ level: 'crash', text: error.message }));
     // As text, because Firefox's protocol takes a function without arguments only.
-    const script = `(${installInstruments.toString()})(${JSON.stringify({ tone, devices })}, ${readCode.toString()})`;
+    // Without a display, Chromium captures a tab of its own, and Firefox nothing.
+    const options = JSON.stringify({ tone, devices, drawnScreen: browser.name !== 'chromium' });
+    const script = `(${installInstruments})(${options}, ${readCode}, ${drawCode})`;
     await page.evaluateOnNewDocument(new Function(script));
     await page.goto(url, { timeout: limit, waitUntil: 'load' });
     return person;
@@ -112,13 +114,9 @@ export class Person {
     await page.keyboard.press('Enter');
   }
 
-  /** Shares a screen: in Chromium a tab with the code; with `?share=canvas` in the address the page's own canvas. */
+  /** Shares a screen: in Chromium a tab with the code, elsewhere the code drawn in the page (`inpage.mjs`). */
   async share({ limit }) {
-    const drawn = new URL(this.#page.url()).searchParams.get('share') === 'canvas';
-    if (!drawn) {
-      if (this.browser.name !== 'chromium') throw new Error('only Chromium shares a tab without a screen: open with ?share=canvas');
-      this.#codeTab ??= await openCodeTab(this.#context);
-    }
+    if (this.browser.name === 'chromium') this.#codeTab ??= await openCodeTab(this.#context);
     await this.press('share', 'Share screen', { limit });
   }
 
