@@ -1,11 +1,17 @@
 //! Builds the page (`web/`) and embeds it, so that the program is the whole product.
 //!
+//! Texts are embedded in gzip as well, packed once here instead of for each browser.
+//!
 //! Needs Node and npm. `CALLS_PAGE_DIR` names a page that is built already, for machines without them.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CALLS_PAGE_DIR");
@@ -22,10 +28,29 @@ fn main() {
     for file in &files {
         let name = file.strip_prefix(&page).expect("collected below it").display().to_string();
         let full = file.display().to_string();
-        writeln!(code, "    File {{ path: {name:?}, content: include_bytes!({full:?}) }},").expect("a String takes it");
+        let gzip = match packed(file, &out.join("gzip").join(&name)) {
+            Some(packed) => format!("Some(include_bytes!({:?}))", packed.display().to_string()),
+            None => String::from("None"),
+        };
+        writeln!(code, "    File {{ path: {name:?}, content: include_bytes!({full:?}), gzip: {gzip} }},")
+            .expect("a String takes it");
     }
     code.push_str("];\n");
     fs::write(out.join("page_files.rs"), code).expect("OUT_DIR is writable");
+}
+
+/// Writes a file in gzip to `target`; nothing where that saves less than a tenth.
+fn packed(file: &Path, target: &Path) -> Option<PathBuf> {
+    let content = fs::read(file).expect("the built page is readable");
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&content).expect("a Vec takes it");
+    let gzip = encoder.finish().expect("a Vec takes it");
+    if gzip.len() * 10 > content.len() * 9 {
+        return None;
+    }
+    fs::create_dir_all(target.parent().expect("a file lies in a folder")).expect("OUT_DIR is writable");
+    fs::write(target, gzip).expect("OUT_DIR is writable");
+    Some(target.to_path_buf())
 }
 
 fn build_page(out: &Path) -> PathBuf {

@@ -1,10 +1,12 @@
-//! The page: its files, embedded in the program, and the tokens it asks for.
+//! The page: its files, and the tokens it asks for.
+
+mod files;
 
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,8 +20,6 @@ use crate::app::App;
 use crate::keys::{Keys, Secret};
 use crate::livekit::token::{self, Claims, VideoGrant};
 
-include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
-
 /// A page's token lasts a working day; while connected, the server renews it.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
 /// Most characters of a person's name.
@@ -28,13 +28,6 @@ const MAX_PERSON_NAME: usize = 100;
 const MAX_IDENTITY: usize = 64;
 /// Bytes of the hash that names someone: nobody meets another by chance.
 const IDENTITY_BYTES: usize = 16;
-
-/// One embedded file.
-struct File {
-    /// Path below `/`, such as `assets/index-1a2b.js`.
-    path: &'static str,
-    content: &'static [u8],
-}
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -45,48 +38,19 @@ pub fn routes() -> Router<App> {
         .route("/{*path}", get(file))
 }
 
-async fn index(State(app): State<App>) -> Response {
+async fn index(State(app): State<App>, request: HeaderMap) -> Response {
     if !app.config.borrow().page.enabled {
         // LiveKit's clients and probes ask for `/` and want to hear that the server is there.
         return "OK".into_response();
     }
-    serve("index.html")
+    files::serve("index.html", &request)
 }
 
-async fn file(State(app): State<App>, Path(path): Path<String>) -> Response {
+async fn file(State(app): State<App>, Path(path): Path<String>, request: HeaderMap) -> Response {
     if !app.config.borrow().page.enabled {
         return StatusCode::NOT_FOUND.into_response();
     }
-    serve(&path)
-}
-
-fn serve(path: &str) -> Response {
-    let Some(file) = FILES.iter().find(|file| file.path == path) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    // Names below assets/ change with their content; the others are asked for anew each time.
-    let cache = if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type(path))),
-        (header::CACHE_CONTROL, HeaderValue::from_static(cache)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    (headers, file.content).into_response()
-}
-
-fn content_type(path: &str) -> &'static str {
-    match path.rsplit('.').next() {
-        Some("html") => "text/html; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        Some("ico") => "image/x-icon",
-        Some("woff2") => "font/woff2",
-        Some("json" | "map" | "webmanifest") => "application/json",
-        _ => "application/octet-stream",
-    }
+    files::serve(&path, &request)
 }
 
 /// What the page has to know before anyone joins.
@@ -251,10 +215,5 @@ mod tests {
         check(TokenRequest { name: String::new(), ..request() });
         check(TokenRequest { identity: "a b".into(), ..request() });
         check(TokenRequest { identity: "short".into(), ..request() });
-    }
-
-    #[test]
-    fn the_page_is_embedded() {
-        assert!(FILES.iter().any(|file| file.path == "index.html"));
     }
 }
