@@ -17,6 +17,8 @@ const SILENCE_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// What is heard is looked at in windows of this length.
 const HEARING: Duration = Duration::from_secs(1);
+/// Pages of a fleet are served by any SFU: so many alike are from all of them.
+const ASKED_IN_A_ROW: usize = 6;
 /// A tone comes through at about 0.1; noise is far below (root mean square).
 const AUDIBLE: f64 = 0.01;
 /// A codec and a window of a second move a tone by less than this (hertz).
@@ -38,8 +40,8 @@ pub async fn two_people_hold_a_call(driver: &Driver, page: &str, call: &str, kin
     let options = LaunchOptions::default();
     let first = driver.launch(kinds[0], &options).await?;
     let second = driver.launch(kinds[1], &options).await?;
-    let ada = first.join(&address(page, call, kinds[0]), &ADA).await?;
-    let bo = second.join(&address(page, call, kinds[1]), &BO).await?;
+    let ada = first.join(&address(page, call), &ADA).await?;
+    let bo = second.join(&address(page, call), &BO).await?;
 
     for person in [&ada, &bo] {
         person.wait_console("rtc connected", SOON).await?;
@@ -64,7 +66,7 @@ pub async fn two_people_hold_a_call(driver: &Driver, page: &str, call: &str, kin
 
     ada.raise_hand().await?;
     bo.wait_tile(ADA.name, json!({ "hand": true }), SOON).await?;
-    let cy = first.join(&address(page, call, kinds[0]), &CY).await?;
+    let cy = first.join(&address(page, call), &CY).await?;
     let seen = cy.wait_tile(ADA.name, json!({ "hand": true, "host": true }), SOON).await?;
     ensure!(seen.people.iter().filter(|tile| tile.host).count() == 1, "Cy sees not one host: {:?}", seen.people);
     cy.leave().await?;
@@ -107,8 +109,8 @@ where
     let options = LaunchOptions::default();
     let first = driver.launch(Kind::Chromium, &options).await?;
     let second = driver.launch(Kind::Chromium, &options).await?;
-    let ada = first.join(&address(page, call, Kind::Chromium), &ADA).await?;
-    let bo = second.join(&address(page, call, Kind::Chromium), &BO).await?;
+    let ada = first.join(&address(page, call), &ADA).await?;
+    let bo = second.join(&address(page, call), &BO).await?;
     ada.hear(BO.name, BO.tone, SOON).await?;
     bo.hear(ADA.name, ADA.tone, SOON).await?;
     bo.raise_hand().await?;
@@ -135,8 +137,8 @@ pub async fn two_people_talk_after(
 ) -> Result<()> {
     let options = LaunchOptions::default();
     let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
-    let ada = browsers[0].join(&address(page, call, Kind::Chromium), &ADA).await?;
-    let bo = browsers[1].join(&address(page, call, Kind::Chromium), &BO).await?;
+    let ada = browsers[0].join(&address(page, call), &ADA).await?;
+    let bo = browsers[1].join(&address(page, call), &BO).await?;
     tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
     trouble()?;
     tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
@@ -155,13 +157,13 @@ pub async fn nobody_notices<T>(
 ) -> Result<()> {
     let options = LaunchOptions::default();
     let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
-    let ada = browsers[0].join(&address(page, call, Kind::Chromium), &ADA).await?;
-    let bo = browsers[1].join(&address(page, call, Kind::Chromium), &BO).await?;
+    let ada = browsers[0].join(&address(page, call), &ADA).await?;
+    let bo = browsers[1].join(&address(page, call), &BO).await?;
     tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
 
     let trouble = begin()?;
     let began = Instant::now();
-    let cy = browsers[0].join(&address(page, call, Kind::Chromium), &CY).await.context("nobody can join meanwhile")?;
+    let cy = browsers[0].join(&address(page, call), &CY).await.context("nobody can join meanwhile")?;
     bo.hear(CY.name, CY.tone, SOON).await?;
     while began.elapsed() < lasting {
         let (to_ada, to_bo) = tokio::try_join!(ada.measure(HEARING), bo.measure(HEARING))?;
@@ -197,7 +199,7 @@ pub async fn every_call_is_whole<T>(
     let browsers = [driver.launch(Kind::Chromium, &options).await?, driver.launch(Kind::Chromium, &options).await?];
     let mut pairs = Vec::new();
     for call in calls {
-        let address = address(page, call, Kind::Chromium);
+        let address = address(page, call);
         pairs.push((browsers[0].join(&address, &ADA).await?, browsers[1].join(&address, &BO).await?, call));
     }
     for (ada, bo, call) in &pairs {
@@ -218,8 +220,8 @@ pub async fn every_call_is_whole<T>(
 pub async fn blocked_udp_talks_over_tcp(driver: &Driver, page: &str, call: &str, kind: Kind) -> Result<()> {
     let free = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
     let blocked = driver.launch(kind, &LaunchOptions { drop_udp: true, ..LaunchOptions::default() }).await?;
-    let ada = free.join(&address(page, call, Kind::Chromium), &ADA).await?;
-    let bo = blocked.join(&address(page, call, kind), &BO).await?;
+    let ada = free.join(&address(page, call), &ADA).await?;
+    let bo = blocked.join(&address(page, call), &BO).await?;
     let line = bo.wait_console("rtc connected", SOON).await?;
     ensure!(line.text.contains("tcp"), "the console says: {}", line.text);
     ada.hear(BO.name, BO.tone, SOON).await?;
@@ -239,7 +241,7 @@ pub async fn blocked_media_is_explained(
 ) -> Result<()> {
     let options = LaunchOptions { drop_udp: true, drop_tcp_ports: tcp_ports.to_vec() };
     let blocked = driver.launch(kind, &options).await?;
-    let bo = blocked.open(&address(page, call, kind), &BO).await?;
+    let bo = blocked.open(&address(page, call), &BO).await?;
     match bo.join().await {
         Ok(_) => bail!("Bo is in the call though no media can get through"),
         Err(BrowserError::Refused { reason, .. }) => {
@@ -252,6 +254,36 @@ pub async fn blocked_media_is_explained(
     close([blocked]).await
 }
 
+/// Whoever opens the call's plain link is asked for an invitation, within `limit` wherever the page comes from.
+pub async fn an_invitation_is_asked_for(driver: &Driver, page: &str, call: &str, limit: Duration) -> Result<()> {
+    let browser = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+    let deadline = Instant::now() + limit;
+    // Several SFUs serve the page: all have to know.
+    let mut in_a_row = 0;
+    while in_a_row < ASKED_IN_A_ROW {
+        let visitor = browser.open(&address(page, call), &ADA).await?;
+        let asked = visitor.wait_text("This call takes an invitation", HEARING * 2).await;
+        visitor.close().await?;
+        in_a_row = if asked.is_ok() { in_a_row + 1 } else { 0 };
+        ensure!(asked.is_ok() || Instant::now() < deadline, "the page still admits anybody after {limit:?}");
+    }
+    close([browser]).await
+}
+
+/// Two people with the link hear each other; with each of the others nobody comes in, and the page says why.
+pub async fn only_the_invited_talk(driver: &Driver, link: &str, refused: &[(&str, &str)]) -> Result<()> {
+    let browser = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+    let ada = browser.join(link, &ADA).await?;
+    let bo = browser.join(link, &BO).await?;
+    tokio::try_join!(ada.hear(BO.name, BO.tone, SOON), bo.hear(ADA.name, ADA.tone, SOON))?;
+    for (link, why) in refused {
+        let answer = browser.join(link, &CY).await;
+        let Err(refusal) = answer else { bail!("somebody came in with {link}") };
+        ensure!(format!("{refusal:#}").contains(why), "the page does not say that the link {why}: {refusal:#}");
+    }
+    close([browser]).await
+}
+
 /// The time in `the page refuses after 9120 ms: …`.
 fn refused_after(reason: &str) -> Option<Duration> {
     let (_, rest) = reason.split_once("refuses after ")?;
@@ -259,13 +291,9 @@ fn refused_after(reason: &str) -> Option<Duration> {
     number.parse().ok().map(Duration::from_millis)
 }
 
-/// A call's address; Firefox shares a canvas there, because without a display it captures no screen.
-fn address(page: &str, call: &str, kind: Kind) -> String {
-    let page = page.trim_end_matches('/');
-    match kind {
-        Kind::Chromium => format!("{page}/c/{call}"),
-        Kind::Firefox => format!("{page}/c/{call}?share=canvas"),
-    }
+/// A call's address.
+fn address(page: &str, call: &str) -> String {
+    format!("{}/c/{call}", page.trim_end_matches('/'))
 }
 
 async fn close<const N: usize>(browsers: [Browser; N]) -> Result<()> {
@@ -284,11 +312,5 @@ mod tests {
         let reason = "the page refuses after 9120 ms: Sound and video cannot get through";
         assert_eq!(refused_after(reason), Some(Duration::from_millis(9120)));
         assert_eq!(refused_after("not in the call"), None);
-    }
-
-    #[test]
-    fn firefox_shares_a_canvas() {
-        assert_eq!(address("http://localhost:7880/", "a", Kind::Firefox), "http://localhost:7880/c/a?share=canvas");
-        assert_eq!(address("http://localhost:7880", "a", Kind::Chromium), "http://localhost:7880/c/a");
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -141,6 +142,15 @@ impl Stage {
     /// The repository, for tests that apply its examples.
     pub fn repository(&self) -> &Path {
         self.paths.repository()
+    }
+
+    /// One of our programs, as a person at a terminal of the local cluster runs it.
+    pub fn program(&self, name: &str, arguments: &[&str]) -> Result<Command> {
+        let programs = binaries::build_product(&self.paths, Profile::Ci)?;
+        let program = programs.get(name).with_context(|| format!("there is no program {name}"))?;
+        let mut command = command(program, arguments);
+        command.env("KUBECONFIG", self.paths.kubeconfig());
+        Ok(command)
     }
 
     /// The folder images are made in.

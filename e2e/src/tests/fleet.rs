@@ -28,7 +28,10 @@ const fn test(name: &'static str, run: fn(&Stage) -> Result<()>) -> Test {
     Test { name, ring: Ring::Cluster, slow: false, run }
 }
 
-/// People should talk again within ten seconds; a busy machine may take longer.
+/// People talk again within this time of the SFU's end.
+const TALK_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long is waited for it, to tell how long it took.
 const TALK_AGAIN_LIMIT: Duration = Duration::from_secs(40);
 
 /// How long the API server is away.
@@ -76,10 +79,18 @@ fn killed_sfu_pod_is_survived(stage: &Stage) -> Result<()> {
         let delete = ["delete", "pod", &holder.pod, "--namespace", CALLS_NAMESPACE];
         kubectl.run(&[&delete[..], &["--grace-period=0", "--force", "--wait=false"]].concat()).map(drop)
     };
-    let scenario = scenarios::a_killed_server_is_survived(&driver, stage.page(), &call, TALK_AGAIN_LIMIT, kill);
-    let took = stage.block_on(scenario)?;
-    println!("           both talk again {:.1} s after their SFU was killed", took.as_secs_f64());
-    example.wait_settled().map(drop)
+    // A machine that stood still for a moment gets a second chance; an SFU that is slow is slow twice.
+    for _ in 0..2 {
+        let scenario = scenarios::a_killed_server_is_survived(&driver, stage.page(), &call, TALK_AGAIN_LIMIT, kill);
+        let took = stage.block_on(scenario)?;
+        println!("           both talk again {:.1} s after their SFU was killed", took.as_secs_f64());
+        example.wait_settled()?;
+        if took < TALK_AGAIN {
+            return Ok(());
+        }
+        wait_until_empty(&example)?;
+    }
+    anyhow::bail!("twice they talked again only after more than {TALK_AGAIN:?}")
 }
 
 fn operator_killed_and_api_server_away_do_not_touch_calls(stage: &Stage) -> Result<()> {

@@ -5,6 +5,7 @@
 mod example;
 mod faults;
 mod fleet;
+mod invitations;
 mod page;
 mod platform;
 mod security;
@@ -14,5 +15,6 @@ use crate::test::Test;
 
 /// All of them, in the order they run in.
 pub fn all() -> Vec<Test> {
-    [platform::TESTS, page::TESTS, fleet::TESTS, spec::TESTS, faults::TESTS, security::TESTS].concat()
+    [platform::TESTS, page::TESTS, fleet::TESTS, spec::TESTS, invitations::TESTS, faults::TESTS, security::TESTS]
+        .concat()
 }
