@@ -311,7 +311,7 @@ fn no_lock_is_on_the_media_path() {
 }
 
 /// Files that may pause, because what they send has a pace; they wait for nothing by it.
-const PACED: &[&str] = &["tests/tests/loopback/garbage.rs"];
+const PACED: &[&str] = &["tests/tests/loopback/garbage.rs", "e2e/src/tests/garbage.rs"];
 
 /// A helper that looks again and again, within a limit, does not sleep but waits on a condition.
 #[test]

@@ -149,17 +149,22 @@ fn wait_until_empty(example: &Example<'_>) -> Result<()> {
     Ok(())
 }
 
-fn holding(pod: &Value) -> Result<Holding> {
+/// The metrics of an SFU's pod, as Prometheus reads them.
+pub(super) fn metrics(pod: &Value) -> Result<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let slot: usize = text(&pod["metadata"]["labels"]["callscluster.io/slot"]).parse()?;
     let address: Ipv4Addr = text(&pod["status"]["hostIP"]).parse()?;
-    let metrics = get(SocketAddr::from((address, HEALTH_PORTS[slot])), "/metrics")?;
+    get(SocketAddr::from((address, HEALTH_PORTS[slot])), "/metrics")
+}
+
+fn holding(pod: &Value) -> Result<Holding> {
+    let metrics = metrics(pod)?;
     let gauge = |name: &str| -> Result<u32> {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.with_context(|| format!("no {name} in the metrics"))?.parse()?)
     };
     Ok(Holding {
-        pod: text(&pod["metadata"]["name"]),
+        pod: pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         calls: gauge("calls_sfu_calls")?,
         participants: gauge("calls_sfu_participants")?,
     })

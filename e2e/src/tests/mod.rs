@@ -5,7 +5,9 @@
 mod example;
 mod faults;
 mod fleet;
+mod garbage;
 mod invitations;
+mod monitor;
 mod page;
 mod platform;
 mod security;
@@ -15,6 +17,16 @@ use crate::test::Test;
 
 /// All of them, in the order they run in.
 pub fn all() -> Vec<Test> {
-    [platform::TESTS, page::TESTS, fleet::TESTS, spec::TESTS, invitations::TESTS, faults::TESTS, security::TESTS]
-        .concat()
+    [
+        platform::TESTS,
+        page::TESTS,
+        fleet::TESTS,
+        spec::TESTS,
+        invitations::TESTS,
+        monitor::TESTS,
+        garbage::TESTS,
+        faults::TESTS,
+        security::TESTS,
+    ]
+    .concat()
 }

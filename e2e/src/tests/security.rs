@@ -92,7 +92,6 @@ fn exception(right: &Right) -> Option<&'static str> {
         (_, _, "create") => Some("server-side apply of an object that is not there needs it, and is logged as patch"),
         (_, _, "delete") => Some("only an object that is no longer wanted is deleted, and most always are"),
         ("discovery.k8s.io", "endpointslices", _) => Some("held only to be given to directors"),
-        ("monitoring.coreos.com", _, _) => Some("used only where that kind of object is installed"),
         ("callscluster.io", "callsclusters", "get") => Some("used only for an object stored under an older schema"),
         ("events.k8s.io", "events", "patch") => Some("used only for an event that comes again"),
         _ => None,
