@@ -158,17 +158,17 @@ impl Workers {
                 seed: clock.origin_ntp().bits().wrapping_add(index as u64),
                 ..EngineConfig::default()
             };
-            let worker = run::Worker::new(
+            let worker = run::Worker::new(run::Parts {
                 index,
-                Engine::new(config),
+                engine: Engine::new(config),
                 socket,
                 poll,
                 messages,
-                handles.clone(),
-                events.clone(),
-                stun_answers.clone(),
+                others: handles.clone(),
+                events: events.clone(),
+                stun_answers: stun_answers.clone(),
                 clock,
-            );
+            });
             let thread = thread::Builder::new()
                 .name(format!("media-{index}"))
                 .spawn(move || {

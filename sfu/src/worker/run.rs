@@ -30,6 +30,23 @@ const STUN_SUCCESS: [u8; 2] = [1, 1];
 const STUN_TRANSACTION: std::ops::Range<usize> = 8..20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a media thread is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its place in `others`.
+    pub index: usize,
+    pub engine: Engine,
+    pub socket: MediaSocket,
+    pub poll: Poll,
+    /// Orders first, then datagrams from elsewhere.
+    pub messages: [Receiver<Inbox>; 2],
+    /// Every worker of the process, this one included.
+    pub others: Vec<WorkerHandle>,
+    pub events: mpsc::Sender<WorkerEvent>,
+    pub stun_answers: mpsc::Sender<StunAnswer>,
+    pub clock: Clock,
+}
+
 #[derive(Debug)]
 pub struct Worker {
     index: usize,
@@ -37,7 +54,6 @@ pub struct Worker {
     socket: MediaSocket,
     batch: Batch,
     poll: Poll,
-    /// Orders first, then datagrams from elsewhere.
     messages: [Receiver<Inbox>; 2],
     others: Vec<WorkerHandle>,
     events: mpsc::Sender<WorkerEvent>,
@@ -62,18 +78,8 @@ struct Reported {
 }
 
 impl Worker {
-    #[expect(clippy::too_many_arguments, reason = "each is a different thing the thread owns")]
-    pub fn new(
-        index: usize,
-        engine: Engine,
-        socket: MediaSocket,
-        poll: Poll,
-        messages: [Receiver<Inbox>; 2],
-        others: Vec<WorkerHandle>,
-        events: mpsc::Sender<WorkerEvent>,
-        stun_answers: mpsc::Sender<StunAnswer>,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { index, engine, socket, poll, messages, others, events, stun_answers, clock } = parts;
         let batch = Batch::new(&socket);
         Self {
             index,
