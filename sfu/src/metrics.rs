@@ -180,11 +180,12 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
     let help = "Datagrams that came and were dropped, by reason";
     let kind = ConstCounter::new(0_u64).metric_type();
     let mut metric = encoder.encode_descriptor("dropped_packets", help, None, kind)?;
-    let reasons: [Reason; 15] = [
+    let reasons: [Reason; 16] = [
         ("malformed", |stats| stats.dropped.malformed),
         ("unknown_path", |stats| stats.dropped.unknown_path),
         ("unknown_ufrag", |stats| stats.dropped.unknown_ufrag),
         ("rejected_check", |stats| stats.dropped.rejected_check),
+        ("too_fast", |stats| stats.dropped.too_fast),
         ("no_keys", |stats| stats.dropped.no_keys),
         ("forged", |stats| stats.dropped.forged),
         ("replayed", |stats| stats.dropped.replayed),

@@ -5,6 +5,7 @@
 //! as a network would.
 
 mod batch;
+mod events;
 mod outlet;
 mod report;
 mod route;

@@ -39,7 +39,7 @@ pub struct WorkerReport {
     pub lost: u64,
     /// Messages that did not fit this worker's inbox.
     pub inbox_dropped: u64,
-    /// Events that did not fit control's queue.
+    /// Reports and events that did not fit control's queue: only such as are told again and again.
     pub events_dropped: u64,
     /// Datagrams handed to another worker.
     pub strays: u64,

@@ -10,6 +10,7 @@ use sfu_core::time::Time;
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
+use super::events::hand_over;
 use super::outlet::Outlet;
 use super::report::{DelayHistogram, WorkerReport};
 use super::route::Routes;
@@ -29,6 +30,8 @@ const STUN_SUCCESS: [u8; 2] = [1, 1];
 /// Where the transaction is in a STUN message.
 const STUN_TRANSACTION: std::ops::Range<usize> = 8..20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// After control's queue was full: long enough for control to empty it, too short for a client to notice.
+const EVENTS_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a media thread is made of.
 #[derive(Debug)]
@@ -65,7 +68,9 @@ pub struct Worker {
     outlet: Outlet,
     delay: DelayHistogram,
     busy_total: Duration,
-    events_dropped: u64,
+    /// Control's queue was full: events wait for room in it.
+    events_wait: bool,
+    reports_dropped: u64,
     strays: u64,
     reported: Reported,
 }
@@ -97,7 +102,8 @@ impl Worker {
             outlet: Outlet::default(),
             delay: DelayHistogram::default(),
             busy_total: Duration::ZERO,
-            events_dropped: 0,
+            events_wait: false,
+            reports_dropped: 0,
             strays: 0,
             reported: Reported { at: Instant::now(), busy_total: Duration::ZERO },
         }
@@ -136,7 +142,8 @@ impl Worker {
     /// How long nothing has to be done.
     fn wait(&self) -> Duration {
         let report = REPORT_INTERVAL.saturating_sub(self.reported.at.elapsed());
-        self.engine.poll_timeout().map_or(report, |deadline| self.clock.until(deadline).min(report))
+        let longest = if self.events_wait { EVENTS_PAUSE } else { report };
+        self.engine.poll_timeout().map_or(longest, |deadline| self.clock.until(deadline).min(longest))
     }
 
     /// Whether there may be more; `None` when the thread is to end.
@@ -208,10 +215,7 @@ impl Worker {
                 self.engine.recycle(buffer);
             }
         }
-        while let Some(event) = self.engine.poll_event() {
-            let event = WorkerEvent::Media { worker: self.index, event };
-            self.events_dropped += u64::from(self.events.try_send(event).is_err());
-        }
+        self.events_wait = !hand_over(&mut self.engine, self.index, &self.events);
     }
 
     fn report_when_due(&mut self) {
@@ -229,9 +233,9 @@ impl Worker {
             engine: *self.engine.stats(),
             lost: self.outlet.lost,
             inbox_dropped: self.others[self.index].dropped.load(std::sync::atomic::Ordering::Relaxed),
-            events_dropped: self.events_dropped,
+            events_dropped: self.reports_dropped + self.engine.stats().events_dropped,
             strays: self.strays,
         };
-        self.events_dropped += u64::from(self.events.try_send(WorkerEvent::Report(Box::new(report))).is_err());
+        self.reports_dropped += u64::from(self.events.try_send(WorkerEvent::Report(Box::new(report))).is_err());
     }
 }

@@ -1,11 +1,19 @@
 //! Connectivity: checks, paths, DTLS to and from control.
 
 use super::Engine;
+use super::allowance::Rate;
 use super::arena::TransportIndex;
 use super::event::Event;
 use super::path::Path;
 use crate::time::Time;
 use crate::transport::ice::{peek_ufrag, respond};
+
+/// DTLS datagrams of one transport that control looks at. At once: all that a client may have in flight of data (half a
+/// megabyte); in a second: 18 Mb/s of it. What is above is lost, and SCTP slows down.
+const DTLS_RATE: Rate = Rate { burst: 512, per_second: 2_000 };
+/// Authentic checks of one transport that are answered. Browsers send one each 50 ms while they connect, and one each
+/// 2 to 5 s afterwards; each may move the path, which control has to hear of.
+const CHECK_RATE: Rate = Rate { burst: 256, per_second: 100 };
 
 impl Engine {
     /// Answers a check, if it is authentic, and remembers where it came from.
@@ -23,6 +31,10 @@ impl Engine {
             dropped.rejected_check += 1;
             return;
         };
+        if !transport.checks.take(now, CHECK_RATE) {
+            dropped.too_fast += 1;
+            return;
+        }
         self.output.stats.checks += 1;
         self.output.transmit(path, answer.reply, |stats| &mut stats.sent.stun);
         if !answer.accepted {
@@ -49,12 +61,16 @@ impl Engine {
     }
 
     /// Hands DTLS from a proven path to control.
-    pub(super) fn handle_dtls(&mut self, path: Path, datagram: &[u8]) {
+    pub(super) fn handle_dtls(&mut self, now: Time, path: Path, datagram: &[u8]) {
         self.output.stats.received.dtls.add(datagram.len());
-        let Some(transport) = self.index.paths.get(&path).and_then(|index| self.transports.get(*index)) else {
+        let Some(transport) = self.index.paths.get(&path).and_then(|index| self.transports.get_mut(*index)) else {
             self.output.stats.dropped.unknown_path += 1;
             return;
         };
+        if !transport.dtls.take(now, DTLS_RATE) {
+            self.output.stats.dropped.too_fast += 1;
+            return;
+        }
         self.output.event(Event::Dtls { transport: transport.key, datagram: datagram.to_vec() });
     }
 

@@ -23,6 +23,16 @@ pub enum Event {
     SubscriptionQuality { subscription: SubscriptionKey, quality: Quality },
 }
 
+impl Event {
+    /// Whether its loss does no harm: the network repeats it, or a newer one follows.
+    pub const fn is_repeated(&self) -> bool {
+        matches!(
+            self,
+            Self::Dtls { .. } | Self::AudioLevels(_) | Self::TrackQuality { .. } | Self::SubscriptionQuality { .. }
+        )
+    }
+}
+
 /// Loudness of a track over an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioLevel {

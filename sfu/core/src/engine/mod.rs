@@ -7,6 +7,7 @@
 //! opens media and finds its track, `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend`
 //! answer NACKs, `report` writes RTCP when `schedule` says that it is time, `execute` does what control commands.
 
+mod allowance;
 mod arena;
 mod config;
 mod connect;
@@ -54,7 +55,7 @@ pub use self::stats::{Count, Dropped, EngineStats, Feedback, Traffic};
 ///
 /// After every call of a `handle_*` method, call [`poll_transmit`](Self::poll_transmit) and
 /// [`poll_event`](Self::poll_event) until there is nothing left, then ask [`poll_timeout`](Self::poll_timeout) when to
-/// call [`handle_timeout`](Self::handle_timeout).
+/// call [`handle_timeout`](Self::handle_timeout). Events may wait while control has no room for them.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -112,7 +113,7 @@ impl Engine {
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
         match DatagramKind::of(datagram) {
             Some(DatagramKind::Stun) => self.handle_check(now, path, datagram),
-            Some(DatagramKind::Dtls) => self.handle_dtls(path, datagram),
+            Some(DatagramKind::Dtls) => self.handle_dtls(now, path, datagram),
             Some(DatagramKind::Rtp) => self.handle_srtp(now, path, datagram),
             Some(DatagramKind::Rtcp) => self.handle_srtcp(now, path, datagram),
             None => self.output.stats.dropped.malformed += 1,

@@ -8,9 +8,11 @@ use crate::engine::stats::{Count, EngineStats};
 
 /// Buffers kept for reuse: as many as one burst to a large call takes.
 const MAX_SPARE: usize = 4096;
-/// Datagrams and events that may wait. By the drain rule there are only those of one call of the engine; the bound
-/// keeps a caller that broke it from running out of memory.
+/// Datagrams and events that may wait. By the drain rule there are only datagrams of one call of the engine, and events
+/// that control had no room for; the bound keeps a caller that broke it from running out of memory.
 const MAX_WAITING: usize = 65_536;
+/// Of these, events that are told again and again. The rest is for those that come once, and each transport has few.
+const MAX_REPEATED: usize = 8192;
 /// Room for a packet as browsers send it, with what sealing adds.
 const BUFFER: usize = 1600;
 
@@ -48,8 +50,9 @@ impl Output {
     }
 
     pub fn event(&mut self, event: Event) {
-        if self.events.len() >= MAX_WAITING {
-            self.stats.dropped.overflow += 1;
+        let limit = if event.is_repeated() { MAX_REPEATED } else { MAX_WAITING };
+        if self.events.len() >= limit {
+            self.stats.events_dropped += 1;
             return;
         }
         self.events.push_back(event);
@@ -61,5 +64,25 @@ impl Output {
 
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::TransportKey;
+
+    #[test]
+    fn a_flood_of_dtls_leaves_room_for_what_is_told_once() {
+        let transport = TransportKey(1);
+        let mut output = Output::default();
+        for _ in 0..2 * MAX_WAITING {
+            output.event(Event::Dtls { transport, datagram: vec![22] });
+        }
+        output.event(Event::ConsentLost { transport });
+        let told = std::iter::from_fn(|| output.poll_event()).collect::<Vec<_>>();
+        assert_eq!(told.len(), MAX_REPEATED + 1);
+        assert_eq!(told.last(), Some(&Event::ConsentLost { transport }));
+        assert_eq!(output.stats.events_dropped, (2 * MAX_WAITING - MAX_REPEATED) as u64);
     }
 }

@@ -11,6 +11,8 @@ pub struct EngineStats {
     pub feedback: Feedback,
     /// Connectivity checks that were answered.
     pub checks: u64,
+    /// Events control was too far behind to take.
+    pub events_dropped: u64,
     /// Now.
     pub transports: u64,
     pub tracks: u64,
@@ -53,6 +55,8 @@ pub struct Dropped {
     pub unknown_ufrag: u64,
     /// A check that is not authentic.
     pub rejected_check: u64,
+    /// Checks and DTLS of a client that sends more of them than any needs.
+    pub too_fast: u64,
     /// Media before the keys are there.
     pub no_keys: u64,
     /// Media that does not authenticate.

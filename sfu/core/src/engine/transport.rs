@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::allowance::Allowance;
 use super::arena::{SubscriptionIndex, TrackIndex};
 use super::command::Extensions;
 use super::connectivity::Connectivity;
@@ -26,6 +27,9 @@ pub struct Transport {
     /// Those before the ICE restart, until a check carries the new ones.
     pub previous_credentials: Option<IceCredentials>,
     pub connectivity: Connectivity,
+    /// What the client has used of the checks and DTLS datagrams it may send.
+    pub checks: Allowance,
+    pub dtls: Allowance,
     /// Secret and exact, so it is exported apart from the rest.
     #[serde(skip)]
     pub srtp: Option<Srtp>,
@@ -88,6 +92,8 @@ impl Transport {
             credentials,
             previous_credentials: None,
             connectivity: Connectivity::new(now),
+            checks: Allowance::default(),
+            dtls: Allowance::default(),
             srtp: None,
             feedback_ssrc,
             tracks: Vec::new(),

@@ -164,3 +164,34 @@ fn dtls_is_passed_from_proven_paths_to_control_and_back() {
         world.run_for(Duration::from_secs(10));
     });
 }
+
+#[test]
+fn a_flood_of_dtls_is_passed_on_at_a_bounded_pace() {
+    scenario(|world| {
+        call(world);
+        let passed = |world: &World| world.events_of(|e| matches!(e, Event::Dtls { .. }).then_some(())).len();
+        for _ in 0..3_000 {
+            world.deliver_to_server(udp(1, 50_000), vec![22, 254, 253, 2]);
+        }
+        assert_eq!((passed(world), world.engine().stats().dropped.too_fast), (512, 3_000 - 512));
+        world.deliver_to_server(udp(2, 50_000), vec![22, 254, 253, 2]);
+        assert_eq!(passed(world), 513, "others are not affected");
+        world.run_for(Duration::from_secs(1));
+        world.deliver_to_server(udp(1, 50_000), vec![22, 254, 253, 2]);
+        assert_eq!(passed(world), 514, "time gives it a chance again");
+        world.run_for(Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_client_that_roams_without_end_is_heard_of_at_a_bounded_pace() {
+    scenario(|world| {
+        call(world);
+        for n in 0..2_000 {
+            world.deliver_to_server(udp(2, 50_000 + n % 2), stun::check(&credentials(2, 0), true));
+        }
+        let told = selected(world, 2).len();
+        assert!((2..300).contains(&told), "{told}");
+        world.run_for(Duration::from_secs(5));
+    });
+}
