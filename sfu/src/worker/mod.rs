@@ -46,10 +46,16 @@ pub const MAX_WORKERS: usize = 64;
 #[derive(Debug)]
 pub enum Inbox {
     Command(Command),
-    /// A datagram that arrived elsewhere: on TCP, or at another worker's socket.
+    /// A datagram that arrived elsewhere: on TCP, or at the socket of the worker `at`.
     Datagram {
         path: Path,
         datagram: Vec<u8>,
+        at: Option<usize>,
+    },
+    /// The client at this path has proven to be of `worker`: what it sends here goes there.
+    Route {
+        path: Path,
+        worker: usize,
     },
     /// A TCP connection began; answers go into its queue.
     TcpOpened {

@@ -7,6 +7,7 @@ use mio::{Events, Interest, Poll, Token};
 use sfu_core::engine::Engine;
 use sfu_core::engine::path::{Path, Transmit};
 use sfu_core::time::Time;
+use sfu_core::transport::ice;
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
@@ -153,9 +154,8 @@ impl Worker {
             let Ok(message) = orders.try_recv().or_else(|_| datagrams.try_recv()) else { return Some(false) };
             match message {
                 Inbox::Command(command) => self.engine.handle_command(now, command),
-                Inbox::Datagram { path, mut datagram } => {
-                    self.engine.handle_datagram(now, path, &mut datagram);
-                }
+                Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
+                Inbox::Route { path, worker } => self.routes.learn(path, worker),
                 Inbox::TcpOpened { path, outlet } => self.outlet.open(path, outlet),
                 Inbox::TcpClosed { path } => {
                     self.outlet.close(&path);
@@ -175,6 +175,19 @@ impl Worker {
         Some(true)
     }
 
+    /// Takes a datagram that arrived elsewhere. When its check proved a client of ours, the worker `at` whose socket it
+    /// came learns it, before the client gets its answer and sends more.
+    fn take_stray(&mut self, now: Time, path: Path, mut datagram: Vec<u8>, at: Option<usize>) {
+        let is_check = ice::peek_ufrag(&datagram).is_some();
+        self.engine.handle_datagram(now, path, &mut datagram);
+        if is_check
+            && self.engine.owns(&path)
+            && let Some(at) = at.and_then(|at| self.others.get(at))
+        {
+            at.send(Inbox::Route { path, worker: self.index });
+        }
+    }
+
     /// How many datagrams came, and whether there may be more.
     fn take_datagrams(&mut self, now: Time) -> (usize, bool) {
         let Self { engine, batch, socket, routes, others, index, strays, stun_answers, stun_transaction, .. } = self;
@@ -190,12 +203,11 @@ impl Worker {
                     return;
                 }
                 if others.len() > 1
-                    && !engine.owns(&path)
-                    && let Some(worker) = routes.elsewhere(*index, path, datagram)
+                    && let Some(worker) = routes.elsewhere(*index, engine.owns(&path), path, datagram)
                     && let Some(other) = others.get(worker)
                 {
                     *strays += 1;
-                    other.send(Inbox::Datagram { path, datagram: datagram.to_vec() });
+                    other.send(Inbox::Datagram { path, datagram: datagram.to_vec(), at: Some(*index) });
                     return;
                 }
                 engine.handle_datagram(now, path, datagram);

@@ -75,10 +75,10 @@ async fn serve_connection(stream: TcpStream, path: Path, workers: &[WorkerHandle
     };
     let (outlet, queue) = mpsc::channel(OUTLET_SIZE);
     worker.send(Inbox::TcpOpened { path, outlet });
-    worker.send(Inbox::Datagram { path, datagram: first });
+    worker.send(Inbox::Datagram { path, datagram: first, at: None });
     let writing = tokio::spawn(write_frames(writer, queue));
     while let Ok(Some(datagram)) = timeout(IDLE, read_frame(&mut reader)).await {
-        worker.send(Inbox::Datagram { path, datagram });
+        worker.send(Inbox::Datagram { path, datagram, at: None });
     }
     worker.send(Inbox::TcpClosed { path });
     writing.abort();
