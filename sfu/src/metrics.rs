@@ -137,6 +137,7 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("send_failures", "Datagrams the system did not take", None, own(|report| report.lost)),
         ("worker_inbox_dropped", "Messages that did not fit a media thread's queue", None, own(|r| r.inbox_dropped)),
         ("worker_events_dropped", "Events that did not fit control's queue", None, own(|r| r.events_dropped)),
+        ("media_connections_hung_up", "TCP connections without a client of ours", None, own(|r| r.strangers)),
         ("worker_strays", "Datagrams handed to another media thread", None, own(|report| report.strays)),
     ]
 }

@@ -43,6 +43,8 @@ pub struct WorkerReport {
     pub events_dropped: u64,
     /// Datagrams handed to another worker.
     pub strays: u64,
+    /// TCP connections hung up on because no client is at their end.
+    pub strangers: u64,
 }
 
 #[cfg(test)]

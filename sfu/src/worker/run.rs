@@ -73,6 +73,7 @@ pub struct Worker {
     events_wait: bool,
     reports_dropped: u64,
     strays: u64,
+    strangers: u64,
     reported: Reported,
 }
 
@@ -106,6 +107,7 @@ impl Worker {
             events_wait: false,
             reports_dropped: 0,
             strays: 0,
+            strangers: 0,
             reported: Reported { at: Instant::now(), busy_total: Duration::ZERO },
         }
     }
@@ -136,7 +138,7 @@ impl Worker {
             }
             more = inbox_full || socket_full;
             self.busy_total += started.elapsed();
-            self.report_when_due();
+            self.report_when_due(now);
         }
     }
 
@@ -156,7 +158,7 @@ impl Worker {
                 Inbox::Command(command) => self.engine.handle_command(now, command),
                 Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
                 Inbox::Route { path, worker } => self.routes.learn(path, worker),
-                Inbox::TcpOpened { path, outlet } => self.outlet.open(path, outlet),
+                Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
                 Inbox::TcpClosed { path } => {
                     self.outlet.close(&path);
                     self.engine.handle_path_closed(now, path);
@@ -230,11 +232,12 @@ impl Worker {
         self.events_wait = !hand_over(&mut self.engine, self.index, &self.events);
     }
 
-    fn report_when_due(&mut self) {
+    fn report_when_due(&mut self, now: Time) {
         let elapsed = self.reported.at.elapsed();
         if elapsed < REPORT_INTERVAL {
             return;
         }
+        self.strangers += self.outlet.hang_up_strangers(now, |path| self.engine.owns(path));
         let busy = self.busy_total.saturating_sub(self.reported.busy_total).as_secs_f32() / elapsed.as_secs_f32();
         self.reported = Reported { at: Instant::now(), busy_total: self.busy_total };
         let report = WorkerReport {
@@ -247,6 +250,7 @@ impl Worker {
             inbox_dropped: self.others[self.index].dropped.load(std::sync::atomic::Ordering::Relaxed),
             events_dropped: self.reports_dropped + self.engine.stats().events_dropped,
             strays: self.strays,
+            strangers: self.strangers,
         };
         self.reports_dropped += u64::from(self.events.try_send(WorkerEvent::Report(Box::new(report))).is_err());
     }

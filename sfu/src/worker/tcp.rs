@@ -1,11 +1,11 @@
 //! ICE over TCP (RFC 6544): for clients whose network lets no UDP through.
 //!
 //! Each datagram is preceded by its length in two bytes (RFC 4571). The client connects; its first frame is a STUN
-//! check whose user name tells the worker, and every later frame goes there too.
+//! check whose user name tells the worker, and every later frame goes there too. The connection lives as long as the
+//! worker keeps its outlet, which is not long if no check of it proves to be authentic.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use sfu_core::engine::path::Path;
@@ -13,7 +13,8 @@ use sfu_core::transport::ice;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::{Inbox, WorkerHandle};
@@ -21,6 +22,9 @@ use crate::metrics::Metrics;
 
 /// Connections at once; each costs a task and a queue.
 const MAX_CONNECTIONS: usize = 4096;
+/// Of these, connections from one address: an office behind one NAT whose firewall lets no UDP through, two to a
+/// person. Without it, one machine could keep everybody else out.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 512;
 /// Datagrams a slow connection may be behind before they are dropped: about a second of a camera.
 const OUTLET_SIZE: usize = 256;
 /// Longest wait for a connection's first frame, so that a port scanner holds nothing.
@@ -32,10 +36,18 @@ const MAX_FRAME: usize = 4096;
 
 /// Takes connections for ever. Errors of one connection end that connection only.
 pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>, metrics: Metrics) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = AtomicU64::new(0);
+    let mut places = Places::default();
+    let mut serving = JoinSet::new();
+    let mut connection = 0;
     loop {
-        let (stream, remote) = match listener.accept().await {
+        let accepted = tokio::select! {
+            Some(ended) = serving.join_next_with_id() => {
+                places.give_back(ended.map_or_else(|error: JoinError| error.id(), |(id, ())| id));
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: leave room for connections to end.
@@ -44,22 +56,60 @@ pub async fn serve(listener: TcpListener, workers: Vec<WorkerHandle>, metrics: M
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let remote = canonical(remote);
+        if !places.has_room(remote.ip()) {
             metrics.refused_connection();
             continue;
-        };
-        let path = Path::Tcp { remote: canonical(remote), connection: connections.fetch_add(1, Ordering::Relaxed) };
+        }
+        connection += 1;
+        let path = Path::Tcp { remote, connection };
         let (workers, metrics) = (workers.clone(), metrics.clone());
-        tokio::spawn(async move {
-            let _slot = slot;
-            serve_connection(stream, path, &workers, &metrics).await;
-        });
+        let task = serving.spawn(async move { serve_connection(stream, path, &workers, &metrics).await });
+        places.take(task.id(), remote.ip());
     }
 }
 
 /// A client of an IPv4 address seen through an IPv6 socket keeps its IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Who has how many connections.
+#[derive(Debug, Default)]
+struct Places {
+    by_task: HashMap<Id, IpAddr>,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+impl Places {
+    fn has_room(&self, address: IpAddr) -> bool {
+        let of_address = self.by_network.get(&network(address)).copied().unwrap_or_default();
+        self.by_task.len() < MAX_CONNECTIONS && of_address < MAX_CONNECTIONS_PER_ADDRESS
+    }
+
+    fn take(&mut self, task: Id, address: IpAddr) {
+        self.by_task.insert(task, address);
+        *self.by_network.entry(network(address)).or_default() += 1;
+    }
+
+    fn give_back(&mut self, task: Id) {
+        let Some(network) = self.by_task.remove(&task).map(network) else { return };
+        if let Some(taken) = self.by_network.get_mut(&network) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.by_network.remove(&network);
+            }
+        }
+    }
+}
+
+/// Who counts as one: an IPv4 address, or the 64 bits of an IPv6 address behind which a machine may call itself what it
+/// likes.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
 }
 
 async fn serve_connection(stream: TcpStream, path: Path, workers: &[WorkerHandle], metrics: &Metrics) {
@@ -76,12 +126,17 @@ async fn serve_connection(stream: TcpStream, path: Path, workers: &[WorkerHandle
     let (outlet, queue) = mpsc::channel(OUTLET_SIZE);
     worker.send(Inbox::TcpOpened { path, outlet });
     worker.send(Inbox::Datagram { path, datagram: first, at: None });
-    let writing = tokio::spawn(write_frames(writer, queue));
-    while let Ok(Some(datagram)) = timeout(IDLE, read_frame(&mut reader)).await {
-        worker.send(Inbox::Datagram { path, datagram, at: None });
+    let reading = async {
+        while let Ok(Some(datagram)) = timeout(IDLE, read_frame(&mut reader)).await {
+            worker.send(Inbox::Datagram { path, datagram, at: None });
+        }
+    };
+    tokio::select! {
+        () = reading => (),
+        // The worker hung up: it has no client here.
+        () = write_frames(writer, queue) => (),
     }
     worker.send(Inbox::TcpClosed { path });
-    writing.abort();
 }
 
 /// The next frame; `None` at the connection's end or on a frame that cannot be ours.
@@ -118,6 +173,32 @@ fn push_frame(frames: &mut Vec<u8>, datagram: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_address_cannot_take_every_place() {
+        let mut tasks = JoinSet::new();
+        let mut places = Places::default();
+        let (greedy, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut first = None;
+        while places.has_room(greedy) {
+            let task = tasks.spawn(async {}).id();
+            first.get_or_insert(task);
+            places.take(task, greedy);
+        }
+        assert_eq!(places.by_task.len(), MAX_CONNECTIONS_PER_ADDRESS);
+        assert!(places.has_room(other));
+        places.give_back(first.expect("there was room"));
+        assert!(places.has_room(greedy));
+        places.take(tasks.spawn(async {}).id(), other);
+        assert_eq!(places.by_network[&other], 1);
+    }
+
+    #[test]
+    fn a_machine_with_many_ipv6_addresses_is_one() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
 
     #[test]
     fn a_frame_is_its_length_and_its_bytes() {
