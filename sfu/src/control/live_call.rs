@@ -3,6 +3,7 @@
 //! Everything that happens ends in [`LiveCall::apply`]: people are told, subscriptions are brought in line, and then
 //! descriptions go out, in this order.
 
+mod regular;
 mod signal;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,26 +12,19 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
-use sfu_core::call::quality::{Grade, grade, mean_opinion_score, rating};
-use sfu_core::call::speakers::{SpeakerChange, Speakers};
+use sfu_core::call::quality::Grade;
+use sfu_core::call::speakers::Speakers;
 use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId};
-use sfu_core::engine::event::{AudioLevel, Quality};
 use sfu_core::time::Time;
 
+use self::regular::{Due, speakers_changed};
 use super::registry::Registry;
 use super::{Attachment, Context, JoinRefused, Joined, News};
 use crate::clock::unix_now_ms;
 use crate::livekit::join::Join;
 use crate::livekit::session::{Asked, Session};
-use crate::livekit::token::{self, Claims};
 use crate::livekit::{convert, data, ids};
 
-const SPEAKER_INTERVAL: Duration = Duration::from_millis(400);
-const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
-const ROOM_INTERVAL: Duration = Duration::from_secs(5);
-const TOKEN_INTERVAL: Duration = Duration::from_mins(5);
-/// A renewed token outlives the interval at which it is renewed.
-const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// How long it is known who left, and of how many: longer than any client tries to resume.
 const DEPARTED_TIME: Duration = Duration::from_mins(1);
 const MAX_DEPARTED: usize = 256;
@@ -56,15 +50,6 @@ pub struct LiveCall {
     departed: VecDeque<(Time, proto::ParticipantInfo)>,
 }
 
-/// When the regular messages are due next.
-#[derive(Debug, Clone, Copy)]
-struct Due {
-    speakers: Time,
-    quality: Time,
-    room: Time,
-    tokens: Time,
-}
-
 impl LiveCall {
     pub fn new(name: &str, worker: usize, now: Time) -> Self {
         Self {
@@ -74,12 +59,7 @@ impl LiveCall {
             speakers: Speakers::default(),
             ratings: BTreeMap::new(),
             grades: BTreeMap::new(),
-            due: Due {
-                speakers: now + SPEAKER_INTERVAL,
-                quality: now + QUALITY_INTERVAL,
-                room: now + ROOM_INTERVAL,
-                tokens: now + TOKEN_INTERVAL,
-            },
+            due: Due::after(now),
             room_told: (0, 0),
             departed: VecDeque::new(),
         }
@@ -389,17 +369,6 @@ impl LiveCall {
         }
     }
 
-    /// Loudness of tracks, by who publishes them.
-    pub fn hear(&mut self, publisher: &ParticipantId, level: AudioLevel) {
-        self.speakers.hear(publisher, level.loudest, level.active_percent);
-    }
-
-    /// How a stream of someone's arrives, up or down.
-    pub fn rate(&mut self, id: &ParticipantId, quality: Quality) {
-        let rating = rating(quality);
-        self.ratings.entry(id.clone()).and_modify(|worst| *worst = worst.min(rating)).or_insert(rating);
-    }
-
     /// Lets time pass: timers of transports, people who are gone, and the regular messages.
     pub fn tick(&mut self, context: &mut Context, registry: &mut Registry, now: Time) {
         for session in self.sessions.values_mut() {
@@ -417,113 +386,11 @@ impl LiveCall {
         for id in gone {
             self.dismiss(context, registry, &id, Action::Reconnect, proto::DisconnectReason::ConnectionTimeout);
         }
-        if now >= self.due.speakers {
-            self.due.speakers = now + SPEAKER_INTERVAL;
-            self.tell_speakers();
-        }
-        if now >= self.due.quality {
-            self.due.quality = now + QUALITY_INTERVAL;
-            self.tell_quality();
-        }
-        if now >= self.due.room {
-            self.due.room = now + ROOM_INTERVAL;
-            self.tell_room();
-        }
-        if now >= self.due.tokens {
-            self.due.tokens = now + TOKEN_INTERVAL;
-            for id in self.ids_of(|_| true) {
-                self.refresh_token(context, &id);
-            }
-        }
+        self.tell_what_is_due(context, now);
     }
 
     fn ids_of(&self, which: impl Fn(&Session) -> bool) -> Vec<ParticipantId> {
         self.sessions.iter().filter(|(_, session)| which(session)).map(|(id, _)| id.clone()).collect()
-    }
-
-    /// Everyone hears who of those it receives, or itself, speaks.
-    fn tell_speakers(&mut self) {
-        let changes = self.speakers.tick();
-        if changes.is_empty() {
-            return;
-        }
-        let Self { call, sessions, .. } = self;
-        for (id, session) in sessions {
-            let heard: Vec<_> =
-                changes.iter().filter(|change| hears(call, session, id, &change.participant)).cloned().collect();
-            if !heard.is_empty() {
-                session.send(speakers_changed(&heard));
-            }
-        }
-    }
-
-    fn tell_quality(&mut self) {
-        let mut updates = BTreeMap::new();
-        for (id, worst) in std::mem::take(&mut self.ratings) {
-            let grade = grade(worst);
-            if self.grades.insert(id.clone(), grade) == Some(grade) {
-                continue;
-            }
-            let quality = match grade {
-                Grade::Excellent => proto::ConnectionQuality::Excellent,
-                Grade::Good => proto::ConnectionQuality::Good,
-                Grade::Poor => proto::ConnectionQuality::Poor,
-                Grade::Lost => proto::ConnectionQuality::Lost,
-            };
-            let info = proto::ConnectionQualityInfo {
-                participant_sid: id.0.clone(),
-                quality: quality as i32,
-                score: mean_opinion_score(worst),
-            };
-            updates.insert(id, info);
-        }
-        if updates.is_empty() {
-            return;
-        }
-        let Self { call, sessions, .. } = self;
-        for (id, session) in sessions {
-            let seen: Vec<_> = updates
-                .iter()
-                .filter(|(other, _)| hears(call, session, id, other))
-                .map(|(_, info)| info.clone())
-                .collect();
-            if !seen.is_empty() {
-                session.send(Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: seen }));
-            }
-        }
-    }
-
-    fn tell_room(&mut self) {
-        let counts = (self.call.n_people() as u32, self.call.n_publishers() as u32);
-        if self.room_told == counts {
-            return;
-        }
-        self.room_told = counts;
-        for session in self.sessions.values_mut() {
-            session.send(room_update(&self.call));
-        }
-    }
-
-    /// Gives a client a token for its next reconnect, with what it is now.
-    fn refresh_token(&mut self, context: &Context, id: &ParticipantId) {
-        let (Some(session), Some(participant)) = (self.sessions.get_mut(id), self.call.get(id)) else { return };
-        let mut attributes = participant.attributes.clone();
-        attributes.remove(sfu_core::call::host::HOST_ATTRIBUTE);
-        let claims = Claims {
-            sub: participant.identity.0.clone(),
-            name: participant.name.clone(),
-            metadata: participant.metadata.clone(),
-            attributes,
-            kind: session.claims.kind.clone(),
-            video: session.claims.video.clone(),
-            ..Claims::default()
-        };
-        // What was granted for longer stays so: renewing must not take away.
-        let left = Duration::from_secs(session.claims.exp.saturating_sub(crate::clock::unix_now().as_secs()));
-        match token::sign(claims, &context.keys, TOKEN_LIFETIME.max(left)) {
-            Ok(token) => session.send(Response::RefreshToken(token)),
-            Err(error) => tracing::warn!(%error, "failed to renew a token"),
-        }
     }
 
     /// New addresses for everyone who is connected.
@@ -553,11 +420,6 @@ fn reconcile_one(
     for subscription in done.added {
         registry.add_key(subscription.0, id);
     }
-}
-
-/// Whether `id` is told about `other`: itself, and whose tracks it receives.
-fn hears(call: &Call, session: &Session, id: &ParticipantId, other: &ParticipantId) -> bool {
-    *id == *other || call.get(other).is_some_and(|other| session.receives_any(other.tracks.keys().cloned()))
 }
 
 fn participant(join: &Join, id: ParticipantId) -> Participant {
@@ -594,16 +456,4 @@ fn update(participants: Vec<proto::ParticipantInfo>) -> Response {
 
 fn room_update(call: &Call) -> Response {
     Response::RoomUpdate(proto::RoomUpdate { room: Some(convert::room(call)) })
-}
-
-fn speakers_changed(changes: &[SpeakerChange]) -> Response {
-    let speakers = changes
-        .iter()
-        .map(|change| proto::SpeakerInfo {
-            sid: change.participant.0.clone(),
-            level: change.level,
-            active: change.level > 0.0,
-        })
-        .collect();
-    Response::SpeakersChanged(proto::SpeakersChanged { speakers })
 }

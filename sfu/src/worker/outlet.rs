@@ -35,8 +35,7 @@ impl Outlet {
     /// Hangs up on connections that are not, or no longer, a client's. Returns how many.
     pub fn hang_up_strangers(&mut self, now: Time, is_client: impl Fn(&Path) -> bool) -> u64 {
         let before = self.connections.len();
-        self.connections
-            .retain(|path, connection| now.since(connection.opened_at) < PROOF_LIMIT || is_client(path));
+        self.connections.retain(|path, connection| now.since(connection.opened_at) < PROOF_LIMIT || is_client(path));
         (before - self.connections.len()) as u64
     }
 
