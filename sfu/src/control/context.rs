@@ -9,6 +9,7 @@ use sfu_core::time::Time;
 use sfu_core::transport::dtls::DtlsIdentity;
 use tokio::sync::watch;
 
+use super::timers::Timers;
 use crate::address::Advertised;
 use crate::clock::Clock;
 use crate::keys::Keys;
@@ -26,6 +27,8 @@ pub struct Context {
     pub advertised: watch::Receiver<Advertised>,
     /// Name of this SFU, told to clients as the node.
     pub node: String,
+    /// Deadlines of transports.
+    pub timers: Timers,
     next_key: u64,
     /// Commands that did not fit a worker's queue.
     pub commands_dropped: u64,
@@ -41,7 +44,18 @@ impl Context {
         node: String,
     ) -> Self {
         let fingerprint = identity.fingerprint();
-        Self { clock, workers, identity, fingerprint, keys, advertised, node, next_key: 0, commands_dropped: 0 }
+        Self {
+            clock,
+            workers,
+            identity,
+            fingerprint,
+            keys,
+            advertised,
+            node,
+            timers: Timers::default(),
+            next_key: 0,
+            commands_dropped: 0,
+        }
     }
 
     pub fn now(&self) -> Time {

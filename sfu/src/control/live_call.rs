@@ -6,7 +6,7 @@
 mod regular;
 mod signal;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use livekit_protocol as proto;
@@ -14,7 +14,7 @@ use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::quality::Grade;
 use sfu_core::call::speakers::Speakers;
-use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId};
+use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId, Track};
 use sfu_core::time::Time;
 
 use self::regular::{Due, speakers_changed};
@@ -22,9 +22,11 @@ use super::registry::Registry;
 use super::{Attachment, Context, JoinRefused, Joined, News};
 use crate::clock::unix_now_ms;
 use crate::livekit::join::Join;
-use crate::livekit::session::{Asked, Session};
+use crate::livekit::session::{Asked, Reconciled, Scope, Session};
 use crate::livekit::{convert, data, ids};
 
+/// Between two looks at who is gone.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long it is known who left, and of how many: longer than any client tries to resume.
 const DEPARTED_TIME: Duration = Duration::from_mins(1);
 const MAX_DEPARTED: usize = 256;
@@ -45,6 +47,8 @@ pub struct LiveCall {
     /// What was told last.
     grades: BTreeMap<ParticipantId, Grade>,
     due: Due,
+    /// When it was looked who is gone.
+    looked_at: Time,
     room_told: (u32, u32),
     /// Who left lately, for those who resume: their clients remove only whom they are told to.
     departed: VecDeque<(Time, proto::ParticipantInfo)>,
@@ -60,6 +64,7 @@ impl LiveCall {
             ratings: BTreeMap::new(),
             grades: BTreeMap::new(),
             due: Due::after(now),
+            looked_at: now,
             room_told: (0, 0),
             departed: VecDeque::new(),
         }
@@ -84,11 +89,12 @@ impl LiveCall {
         let id = ids::participant();
         let mut session = Session::new(context, join, id.clone(), self.worker).ok_or(JoinRefused::Internal)?;
         let responses = session.attach(context.now(), epoch);
-        registry.add(&id, &self.call.name);
+        let participant = participant(join, id.clone());
+        registry.add(&participant, &self.call.name);
         for transport in session.transports() {
             registry.add_key(transport.key.0, &id);
         }
-        let changes = self.call.join(participant(join, id.clone()));
+        let changes = self.call.join(participant);
         self.sessions.insert(id.clone(), session);
         self.greet(context, &id);
         for request in &join.add_tracks {
@@ -140,7 +146,7 @@ impl LiveCall {
         session.resume(context);
         session.negotiate(context);
         self.refresh_token(context, &id);
-        self.collect(context, registry);
+        self.collect_from(context, registry, &id);
         tracing::info!(call = self.call.name, participant = %id.0, "resumed");
         Some(Joined { attachment: Attachment { participant: id, epoch }, responses })
     }
@@ -216,8 +222,11 @@ impl LiveCall {
                 session.send(update(seen));
             }
         }
-        if changes.subscriptions {
-            self.reconcile(context, registry);
+        for listener in &changes.listeners {
+            self.reconcile_only(context, registry, listener);
+        }
+        for publisher in &changes.publishers {
+            self.reconcile_of(context, registry, publisher, &changes.listeners);
         }
     }
 
@@ -244,12 +253,22 @@ impl LiveCall {
         tracing::info!(call = self.call.name, participant = %gone.id.0, "left");
     }
 
-    /// Brings what everyone receives in line with the call, then sends descriptions.
-    fn reconcile(&mut self, context: &mut Context, registry: &mut Registry) {
+    /// Brings what everyone receives of one publisher in line with the call, then sends descriptions to whom it
+    /// concerns. Those in `done` are in line already.
+    fn reconcile_of(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        publisher: &ParticipantId,
+        done: &BTreeSet<ParticipantId>,
+    ) {
         let Self { call, sessions, .. } = self;
-        for (id, session) in sessions {
-            reconcile_one(call, id, session, context, registry);
-            session.negotiate(context);
+        for (id, session) in sessions.iter_mut().filter(|(id, _)| !done.contains(*id)) {
+            let wanted = call.wanted_from(id, publisher);
+            let reconciled = reconcile(call, session, context, registry, Scope::Of(publisher), wanted);
+            if !reconciled.is_empty() {
+                session.negotiate(context);
+            }
         }
     }
 
@@ -257,13 +276,14 @@ impl LiveCall {
     fn reconcile_only(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
         let Self { call, sessions, .. } = self;
         if let Some(session) = sessions.get_mut(id) {
-            reconcile_one(call, id, session, context, registry);
+            reconcile(call, session, context, registry, Scope::All, call.wanted_by(id));
             session.negotiate(context);
         }
     }
 
-    /// Carries out what a session asks.
+    /// Carries out what a session asks, and tells it at once.
     fn carry_out(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId, asked: Vec<Asked>) {
+        let mut all = Changes::default();
         for asked in asked {
             let changes = match asked {
                 Asked::Publish(track) => {
@@ -290,11 +310,12 @@ impl LiveCall {
                 Asked::Reconnect(why) => {
                     tracing::info!(participant = %id.0, why, "asking the client to connect anew");
                     self.dismiss(context, registry, id, Action::Reconnect, proto::DisconnectReason::StateMismatch);
-                    return;
+                    Changes::default()
                 }
             };
-            self.apply(context, registry, &changes);
+            all.merge(changes);
         }
+        self.apply(context, registry, &all);
     }
 
     /// A transport had DTLS or a path change: takes in what it tells.
@@ -308,14 +329,6 @@ impl LiveCall {
         let Some(session) = self.sessions.get_mut(id) else { return };
         act(session, context);
         self.collect_from(context, registry, id);
-    }
-
-    /// Takes in what transports tell, of everyone.
-    fn collect(&mut self, context: &mut Context, registry: &mut Registry) {
-        let everyone: Vec<_> = self.sessions.keys().cloned().collect();
-        for id in everyone {
-            self.collect_from(context, registry, &id);
-        }
     }
 
     fn collect_from(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
@@ -369,14 +382,16 @@ impl LiveCall {
         }
     }
 
-    /// Lets time pass: timers of transports, people who are gone, and the regular messages.
+    /// Lets time pass: people who are gone, and the regular messages.
     pub fn tick(&mut self, context: &mut Context, registry: &mut Registry, now: Time) {
-        for session in self.sessions.values_mut() {
-            for transport in session.transports_mut() {
-                transport.handle_timeout(context, now);
-            }
+        if now >= self.looked_at + LOOK_INTERVAL {
+            self.looked_at = now;
+            self.dismiss_who_is_gone(context, registry, now);
         }
-        self.collect(context, registry);
+        self.tell_what_is_due(context, now);
+    }
+
+    fn dismiss_who_is_gone(&mut self, context: &mut Context, registry: &mut Registry, now: Time) {
         let overdue: Vec<_> = self.ids_of(|session| session.is_overdue(now));
         for id in overdue {
             tracing::info!(call = self.call.name, participant = %id.0, "no media path within the time allowed");
@@ -386,7 +401,6 @@ impl LiveCall {
         for id in gone {
             self.dismiss(context, registry, &id, Action::Reconnect, proto::DisconnectReason::ConnectionTimeout);
         }
-        self.tell_what_is_due(context, now);
     }
 
     fn ids_of(&self, which: impl Fn(&Session) -> bool) -> Vec<ParticipantId> {
@@ -401,25 +415,26 @@ impl LiveCall {
     }
 }
 
-fn reconcile_one(
+/// Brings what a client receives in line with what it wants, and knows the copies by their keys.
+fn reconcile(
     call: &Call,
-    id: &ParticipantId,
     session: &mut Session,
     context: &mut Context,
     registry: &mut Registry,
-) {
-    let wanted: Vec<_> = call
-        .wanted_by(id)
-        .into_iter()
-        .map(|(publisher, track)| (publisher, track, call.target_for(id, track)))
-        .collect();
-    let done = session.reconcile(context, &wanted);
-    for subscription in done.removed {
+    scope: Scope<'_>,
+    wanted: Vec<(&Participant, &Track)>,
+) -> Reconciled {
+    let id = session.participant.clone();
+    let with_target = |(publisher, track)| (publisher, track, call.target_for(&id, track));
+    let wanted: Vec<_> = wanted.into_iter().map(with_target).collect();
+    let done = session.reconcile(context, scope, &wanted);
+    for subscription in &done.removed {
         registry.remove_key(subscription.0);
     }
-    for subscription in done.added {
-        registry.add_key(subscription.0, id);
+    for subscription in &done.added {
+        registry.add_key(subscription.0, &id);
     }
+    done
 }
 
 fn participant(join: &Join, id: ParticipantId) -> Participant {

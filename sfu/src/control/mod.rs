@@ -9,6 +9,7 @@ mod live_call;
 mod registry;
 mod run;
 pub mod status;
+mod timers;
 mod transport;
 
 use fleet::api::REFUSED_DRAINING;

@@ -157,8 +157,9 @@ impl Control {
         let worker = self.least_busy_worker();
         let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(&join.room, worker, now));
         let joined = call.join(&mut self.context, &mut self.registry, join, epoch);
-        if joined.is_ok() {
-            self.running.started(&join.room);
+        match &joined {
+            Ok(_) => self.running.started(&join.room),
+            Err(_) => self.registry.look_at(&join.room),
         }
         joined
     }
@@ -278,25 +279,31 @@ impl Control {
 
     fn tick(&mut self) {
         let now = self.context.now();
+        for (at, key) in self.context.timers.take_due(now) {
+            let Some((call, participant)) = find(&mut self.calls, &self.registry, key.0) else { continue };
+            call.with_session(&mut self.context, &mut self.registry, &participant, |session, context| {
+                if let Some(transport) = session.transport_mut(key) {
+                    transport.handle_timeout(context, at);
+                }
+            });
+        }
         for call in self.calls.values_mut() {
             call.tick(&mut self.context, &mut self.registry, now);
         }
     }
 
     fn end_empty_calls(&mut self) {
-        let running = &self.running;
-        self.calls.retain(|name, call| {
-            let stays = !call.is_empty();
-            if !stays {
-                running.ended(name);
+        for name in self.registry.take_left() {
+            if self.calls.get(&name).is_some_and(LiveCall::is_empty) {
+                self.calls.remove(&name);
+                self.running.ended(&name);
                 tracing::info!(call = name, "call ended");
             }
-            stays
-        });
+        }
     }
 
     fn tell_status(&mut self) {
-        let people = self.calls.values().map(|call| call.call.n_people()).sum();
+        let people = self.registry.n_people();
         self.metrics.calls(self.calls.len(), people);
         self.status.tell(&self.context, self.calls.len(), people, self.draining);
     }

@@ -53,6 +53,8 @@ pub struct Transport {
     news: Vec<News>,
     /// When the association wants to be called again.
     deadline: Option<Time>,
+    /// When the control thread looks at this transport next.
+    scheduled: Option<Time>,
 }
 
 impl Transport {
@@ -74,6 +76,7 @@ impl Transport {
             wanted: Vec::new(),
             news: Vec::new(),
             deadline: None,
+            scheduled: None,
         })
     }
 
@@ -141,15 +144,30 @@ impl Transport {
         self.drain(context);
     }
 
-    /// Lets time pass, if the association waits for it.
-    pub fn handle_timeout(&mut self, context: &mut Context, now: Time) {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+    /// The time `at` has come, for which the transport was scheduled: lets time pass, if the association waits for it.
+    pub fn handle_timeout(&mut self, context: &mut Context, at: Time) {
+        // Another one was set since.
+        if self.scheduled != Some(at) {
             return;
         }
-        if let Some(association) = &mut self.association {
+        self.scheduled = None;
+        let now = context.now();
+        if let Some(association) = &mut self.association
+            && self.deadline.is_some_and(|deadline| deadline <= now)
+        {
             association.handle_timeout(now);
         }
         self.drain(context);
+    }
+
+    /// Makes sure that the control thread looks at the transport by then.
+    fn schedule(&mut self, context: &mut Context, at: Option<Time>) {
+        if let Some(at) = at
+            && self.scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            self.scheduled = Some(at);
+            context.timers.insert(at, self.key);
+        }
     }
 
     /// What happened since it was asked last.
@@ -185,6 +203,9 @@ impl Transport {
             }
         }
         self.deadline = self.association.as_ref().and_then(Association::poll_timeout);
+        // Not everybody asks for the news of a transport he makes send something: the next tick does.
+        let news_at = (!self.news.is_empty()).then(|| context.now());
+        self.schedule(context, self.deadline.into_iter().chain(news_at).min());
     }
 
     fn open_wanted(&mut self, now: Time) {

@@ -112,6 +112,7 @@ impl VideoGrant {
             update_own_metadata: self.can_update_own_metadata.unwrap_or(false),
             hidden: self.hidden,
             recorder: self.recorder,
+            agent: self.agent,
         }
     }
 }

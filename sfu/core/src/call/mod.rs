@@ -12,7 +12,7 @@ pub mod speakers;
 pub mod subscribing;
 pub mod track;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,6 +42,8 @@ pub struct Call {
     pub created_at_ms: i64,
     pub metadata: String,
     participants: BTreeMap<ParticipantId, Participant>,
+    /// Who publishes which track.
+    publishers: BTreeMap<TrackId, ParticipantId>,
     /// Counts joins, so that "longest present" has an order even within a millisecond.
     joins: u64,
 }
@@ -53,13 +55,33 @@ pub struct Changes {
     pub updated: Vec<ParticipantId>,
     /// Participants that are no longer here, as they were last.
     pub left: Vec<Participant>,
-    /// Tracks appeared, disappeared, or who may receive them changed: subscriptions want reconciling.
-    pub subscriptions: bool,
+    /// Whose tracks appeared, disappeared, or changed their audience: what others receive of them wants reconciling.
+    pub publishers: BTreeSet<ParticipantId>,
+    /// Whose own wishes changed: all they receive wants reconciling.
+    pub listeners: BTreeSet<ParticipantId>,
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.updated.is_empty() && self.left.is_empty() && !self.subscriptions
+        *self == Self::default()
+    }
+
+    fn of_publisher(id: &ParticipantId) -> Self {
+        Self { publishers: BTreeSet::from([id.clone()]), ..Self::default() }
+    }
+
+    fn of_listener(id: &ParticipantId) -> Self {
+        Self { listeners: BTreeSet::from([id.clone()]), ..Self::default() }
+    }
+
+    /// Takes in what a later decision changed, so that both are told at once.
+    pub fn merge(&mut self, later: Self) {
+        for id in &later.updated {
+            self.update(id);
+        }
+        self.left.extend(later.left);
+        self.publishers.extend(later.publishers);
+        self.listeners.extend(later.listeners);
     }
 
     fn update(&mut self, id: &ParticipantId) {
@@ -90,6 +112,7 @@ impl Call {
             created_at_ms,
             metadata: String::new(),
             participants: BTreeMap::new(),
+            publishers: BTreeMap::new(),
             joins: 0,
         }
     }
@@ -101,6 +124,7 @@ impl Call {
     /// Everyone is gone at once, and nobody is left to be told.
     pub fn clear(&mut self) {
         self.participants.clear();
+        self.publishers.clear();
     }
 
     /// Everyone, hidden ones included, in the order of their ids.
@@ -108,7 +132,12 @@ impl Call {
         self.participants.values()
     }
 
-    /// Number of participants that count as people: not hidden, not recorders.
+    /// Whether anybody is here for whose sake the call is held: not only recorders and agents.
+    pub fn is_attended(&self) -> bool {
+        self.participants.values().any(|participant| !participant.permissions.is_dependent())
+    }
+
+    /// Number of participants that count as people: not hidden, no recorders, no agents.
     pub fn n_people(&self) -> usize {
         self.participants.values().filter(|participant| participant.is_person()).count()
     }
@@ -128,7 +157,8 @@ impl Call {
 
     /// A track by its id, with who publishes it.
     pub fn track(&self, id: &TrackId) -> Option<(&Participant, &Track)> {
-        self.participants.values().find_map(|participant| Some((participant, participant.tracks.get(id)?)))
+        let participant = self.participants.get(self.publishers.get(id)?)?;
+        Some((participant, participant.tracks.get(id)?))
     }
 
     /// Someone joins. Whoever was here under the same identity leaves first.
@@ -148,7 +178,7 @@ impl Call {
         let id = participant.id.clone();
         self.participants.insert(id.clone(), participant);
         changes.update(&id);
-        changes.subscriptions = true;
+        changes.listeners.insert(id);
         self.elect_host(&mut changes);
         changes
     }
@@ -177,11 +207,21 @@ impl Call {
         let Some(mut participant) = self.participants.remove(id) else { return };
         participant.state = ParticipantState::Disconnected;
         participant.version += 1;
-        for other in self.participants.values_mut() {
-            other.rules.forget(participant.tracks.keys());
+        for track in participant.tracks.keys() {
+            self.publishers.remove(track);
+            self.forget_wishes(track);
+        }
+        if !participant.tracks.is_empty() {
+            changes.publishers.insert(id.clone());
         }
         changes.left.push(participant);
-        changes.subscriptions = true;
+    }
+
+    /// A track has ended: what people wanted of it is of no use any more.
+    fn forget_wishes(&mut self, track: &TrackId) {
+        for participant in self.participants.values_mut() {
+            participant.rules.forget(track);
+        }
     }
 
     /// Whether a participant may publish from `source`, before there is a track.
@@ -201,23 +241,23 @@ impl Call {
         self.may_publish(id, track.source)?;
         let participant = self.participants.get_mut(id).ok_or(Refused::NotHere)?;
         participant.version += 1;
+        self.publishers.insert(track.id.clone(), id.clone());
         participant.tracks.insert(track.id.clone(), track);
-        let mut changes = Changes { subscriptions: true, ..Changes::default() };
+        let mut changes = Changes::of_publisher(id);
         changes.update(id);
         Ok(changes)
     }
 
     pub fn unpublish(&mut self, id: &ParticipantId, track: &TrackId) -> Changes {
-        let mut changes = Changes::default();
-        let Some(participant) = self.participants.get_mut(id) else { return changes };
-        if participant.tracks.remove(track).is_some() {
-            participant.version += 1;
-            changes.update(id);
-            changes.subscriptions = true;
-            for other in self.participants.values_mut() {
-                other.rules.forget([track]);
-            }
+        let Some(participant) = self.participants.get_mut(id) else { return Changes::default() };
+        if participant.tracks.remove(track).is_none() {
+            return Changes::default();
         }
+        participant.version += 1;
+        self.publishers.remove(track);
+        self.forget_wishes(track);
+        let mut changes = Changes::of_publisher(id);
+        changes.update(id);
         changes
     }
 

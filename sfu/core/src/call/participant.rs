@@ -81,7 +81,7 @@ impl Participant {
 
     /// Counts as a person: others see it, and it may be host.
     pub fn is_person(&self) -> bool {
-        !self.permissions.hidden && !self.permissions.recorder
+        !self.permissions.hidden && !self.permissions.is_dependent()
     }
 
     /// Whether `other` may be told about this participant.

@@ -14,8 +14,10 @@ pub struct Permissions {
     pub update_own_metadata: bool,
     /// Not announced to others.
     pub hidden: bool,
-    /// A recorder: does not count as a person.
+    /// A recorder: does not count as a person, keeps no call alive, and no audience leaves it out.
     pub recorder: bool,
+    /// A program that serves the people of a call: does not count as a person, and keeps no call alive.
+    pub agent: bool,
 }
 
 impl Default for Permissions {
@@ -29,11 +31,17 @@ impl Default for Permissions {
             update_own_metadata: false,
             hidden: false,
             recorder: false,
+            agent: false,
         }
     }
 }
 
 impl Permissions {
+    /// Is here for the sake of others only.
+    pub const fn is_dependent(&self) -> bool {
+        self.recorder || self.agent
+    }
+
     pub fn may_publish(&self, source: TrackSource) -> bool {
         self.publish && (self.publish_sources.is_empty() || self.publish_sources.contains(&source))
     }

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::{Call, Changes, Identity, Participant, ParticipantId, Refused, Track, TrackId};
 use crate::engine::command::Target;
 
-/// Most tracks a participant may name in its rules, so that they cannot grow without end.
-const MAX_RULES: usize = 10_000;
+/// Most names in a publisher's audience, listeners and tracks together: far more than a call has people.
+const MAX_AUDIENCE: usize = 4096;
+/// Longest name in an audience, in bytes: that of an identity.
+const MAX_AUDIENCE_NAME_BYTES: usize = 256;
 
-/// What a participant asked to receive, and whom it lets receive what it publishes.
+/// What a participant asked to receive, and whom it lets receive what it publishes. Only tracks that are there are
+/// named, and they are forgotten when they end, so it grows no further than the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionRules {
     /// Receive everything unless told otherwise.
@@ -41,12 +44,10 @@ impl SubscriptionRules {
         self.wanted.contains(track) || (self.automatic && !self.unwanted.contains(track))
     }
 
-    pub(super) fn forget<'a>(&mut self, tracks: impl IntoIterator<Item = &'a TrackId>) {
-        for track in tracks {
-            self.wanted.remove(track);
-            self.unwanted.remove(track);
-            self.settings.remove(track);
-        }
+    pub(super) fn forget(&mut self, track: &TrackId) {
+        self.wanted.remove(track);
+        self.unwanted.remove(track);
+        self.settings.remove(track);
     }
 }
 
@@ -54,7 +55,38 @@ impl SubscriptionRules {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Audience {
     Everyone,
-    Only(Vec<Listener>),
+    Only(Listeners),
+}
+
+/// Who is named in an audience. Nobody, if empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listeners {
+    by_id: BTreeMap<ParticipantId, Admitted>,
+    by_identity: BTreeMap<Identity, Admitted>,
+}
+
+/// To which of the publisher's tracks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Admitted {
+    All,
+    Only(BTreeSet<TrackId>),
+}
+
+impl Admitted {
+    fn has(&self, track: &TrackId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(tracks) => tracks.contains(track),
+        }
+    }
+
+    fn add(&mut self, tracks: Option<BTreeSet<TrackId>>) {
+        match (self, tracks) {
+            (Self::All, _) => (),
+            (known, None) => *known = Self::All,
+            (Self::Only(known), Some(tracks)) => known.extend(tracks),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,16 +103,50 @@ pub enum ListenerName {
 }
 
 impl Audience {
+    pub fn nobody() -> Self {
+        Self::Only(Listeners::default())
+    }
+
+    /// Those who are named, and nobody else.
+    ///
+    /// # Errors
+    /// [`Refused::LimitExceeded`] if that is more than can be kept.
+    pub fn only(named: impl IntoIterator<Item = Listener>) -> Result<Self, Refused> {
+        let mut listeners = Listeners::default();
+        let mut n_names = 0;
+        for Listener { who, tracks } in named {
+            n_names += 1 + tracks.as_ref().map_or(0, BTreeSet::len);
+            let longest = tracks.iter().flatten().map(|track| track.0.len()).max().unwrap_or_default();
+            if n_names > MAX_AUDIENCE || longest.max(who.len()) > MAX_AUDIENCE_NAME_BYTES {
+                return Err(Refused::LimitExceeded);
+            }
+            let nothing = || Admitted::Only(BTreeSet::new());
+            let admitted = match who {
+                ListenerName::Id(id) => listeners.by_id.entry(id).or_insert_with(nothing),
+                ListenerName::Identity(identity) => listeners.by_identity.entry(identity).or_insert_with(nothing),
+            };
+            admitted.add(tracks);
+        }
+        Ok(Self::Only(listeners))
+    }
+
+    /// Recorders record what there is: no audience leaves them out.
     fn admits(&self, listener: &Participant, track: &TrackId) -> bool {
         match self {
             Self::Everyone => true,
-            Self::Only(listeners) => listeners.iter().any(|entry| {
-                let named = match &entry.who {
-                    ListenerName::Id(id) => *id == listener.id,
-                    ListenerName::Identity(identity) => *identity == listener.identity,
-                };
-                named && entry.tracks.as_ref().is_none_or(|tracks| tracks.contains(track))
-            }),
+            Self::Only(_) if listener.permissions.recorder => true,
+            Self::Only(listeners) => {
+                let named = [listeners.by_id.get(&listener.id), listeners.by_identity.get(&listener.identity)];
+                named.into_iter().flatten().any(|admitted| admitted.has(track))
+            }
+        }
+    }
+}
+
+impl ListenerName {
+    fn len(&self) -> usize {
+        match self {
+            Self::Id(ParticipantId(name)) | Self::Identity(Identity(name)) => name.len(),
         }
     }
 }
@@ -100,17 +166,16 @@ pub struct TrackSettings {
 impl Call {
     /// What `id` is to receive now, with who publishes it.
     pub fn wanted_by(&self, id: &ParticipantId) -> Vec<(&Participant, &Track)> {
-        let Some(listener) = self.participants.get(id).filter(|participant| participant.permissions.subscribe) else {
+        let Some(listener) = self.participants.get(id) else { return Vec::new() };
+        self.participants.values().flat_map(|publisher| wanted_of(listener, publisher)).collect()
+    }
+
+    /// What `id` is to receive now of one publisher.
+    pub fn wanted_from(&self, id: &ParticipantId, publisher: &ParticipantId) -> Vec<(&Participant, &Track)> {
+        let (Some(listener), Some(publisher)) = (self.participants.get(id), self.participants.get(publisher)) else {
             return Vec::new();
         };
-        self.participants
-            .values()
-            .filter(|publisher| publisher.id != listener.id)
-            .flat_map(|publisher| publisher.tracks.values().map(move |track| (publisher, track)))
-            .filter(|(publisher, track)| {
-                listener.rules.wants(&track.id) && publisher.rules.audience.admits(listener, &track.id)
-            })
-            .collect()
+        wanted_of(listener, publisher).collect()
     }
 
     /// The layer of `track` that `id` is to receive, from how it shows the track.
@@ -126,7 +191,7 @@ impl Call {
         }
     }
 
-    /// A participant asks for tracks, or declines them.
+    /// A participant asks for tracks, or declines them. Tracks that are not there (any more) are skipped.
     pub fn set_subscribed(
         &mut self,
         id: &ParticipantId,
@@ -134,10 +199,7 @@ impl Call {
         subscribed: bool,
     ) -> Result<Changes, Refused> {
         let rules = &mut self.participants.get_mut(id).ok_or(Refused::NotHere)?.rules;
-        if rules.wanted.len() + rules.unwanted.len() + tracks.len() > MAX_RULES {
-            return Err(Refused::LimitExceeded);
-        }
-        for track in tracks {
+        for track in tracks.iter().filter(|track| self.publishers.contains_key(*track)) {
             let (to, from) = if subscribed {
                 (&mut rules.wanted, &mut rules.unwanted)
             } else {
@@ -146,10 +208,10 @@ impl Call {
             from.remove(track);
             to.insert(track.clone());
         }
-        Ok(Changes { subscriptions: true, ..Changes::default() })
+        Ok(Changes::of_listener(id))
     }
 
-    /// A participant says how it shows tracks.
+    /// A participant says how it shows tracks. Tracks that are not there (any more) are skipped.
     pub fn set_track_settings(
         &mut self,
         id: &ParticipantId,
@@ -157,10 +219,7 @@ impl Call {
         settings: TrackSettings,
     ) -> Result<(), Refused> {
         let rules = &mut self.participants.get_mut(id).ok_or(Refused::NotHere)?.rules;
-        if rules.settings.len() + tracks.len() > MAX_RULES {
-            return Err(Refused::LimitExceeded);
-        }
-        for track in tracks {
+        for track in tracks.iter().filter(|track| self.publishers.contains_key(*track)) {
             rules.settings.insert(track.clone(), settings);
         }
         Ok(())
@@ -171,6 +230,18 @@ impl Call {
         let rules = &mut self.participants.get_mut(id).ok_or(Refused::NotHere)?.rules;
         let changed = rules.audience != audience;
         rules.audience = audience;
-        Ok(Changes { subscriptions: changed, ..Changes::default() })
+        Ok(if changed { Changes::of_publisher(id) } else { Changes::default() })
     }
+}
+
+/// What `listener` is to receive of `publisher`. Of who is hidden, nothing: nobody knows whose it would be.
+fn wanted_of<'c>(
+    listener: &'c Participant,
+    publisher: &'c Participant,
+) -> impl Iterator<Item = (&'c Participant, &'c Track)> {
+    let may = listener.permissions.subscribe && !publisher.permissions.hidden && publisher.id != listener.id;
+    let tracks = publisher.tracks.values().filter(move |_| may);
+    tracks
+        .filter(|track| listener.rules.wants(&track.id) && publisher.rules.audience.admits(listener, &track.id))
+        .map(move |track| (publisher, track))
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::subscribing::{Audience, Listener, ListenerName};
 use super::track::TrackLayer;
@@ -134,9 +134,102 @@ fn a_publisher_may_limit_who_receives_its_tracks() {
     let mut call = call_of(&["ana", "ben", "cem"]);
     call.publish(&id("ana"), microphone("ana")).unwrap();
     let listener = Listener { who: ListenerName::Identity(Identity("ben".into())), tracks: None };
-    call.set_audience(&id("ana"), Audience::Only(vec![listener])).unwrap();
+    let changes = call.set_audience(&id("ana"), Audience::only([listener]).unwrap()).unwrap();
+    assert_eq!(changes.publishers, BTreeSet::from([id("ana")]));
     assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
     assert!(wanted(&call, "cem").is_empty());
+}
+
+#[test]
+fn a_recorder_is_in_every_audience() {
+    let mut call = call_of(&["ana", "ben"]);
+    let mut recorder = person("recorder");
+    recorder.permissions.recorder = true;
+    call.join(recorder);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    call.set_audience(&id("ana"), Audience::nobody()).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    assert_eq!(wanted(&call, "recorder"), ["TR_ana"]);
+}
+
+#[test]
+fn an_audience_that_is_named_twice_is_joined_and_an_endless_one_is_refused() {
+    let mut call = call_of(&["ana", "ben"]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    let listener = |tracks: &[&str]| Listener {
+        who: ListenerName::Id(id("ben")),
+        tracks: Some(tracks.iter().map(|track| TrackId((*track).into())).collect()),
+    };
+    let audience = Audience::only([listener(&["TR_other"]), listener(&["TR_ana"])]).unwrap();
+    call.set_audience(&id("ana"), audience).unwrap();
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"]);
+    let somebody = |n: usize| Listener { who: ListenerName::Id(ParticipantId(format!("PA_{n}"))), tracks: None };
+    assert!(Audience::only((0..4096).map(somebody)).is_ok());
+    assert_eq!(Audience::only((0..4097).map(somebody)), Err(Refused::LimitExceeded));
+    let long = Listener { who: ListenerName::Identity(Identity("x".repeat(257))), tracks: None };
+    assert_eq!(Audience::only([long]), Err(Refused::LimitExceeded));
+}
+
+#[test]
+fn nobody_is_offered_what_a_hidden_participant_publishes() {
+    let mut call = call_of(&["ben"]);
+    let mut hidden = person("hidden");
+    hidden.permissions.hidden = true;
+    call.join(hidden);
+    call.publish(&id("hidden"), microphone("hidden")).unwrap();
+    call.publish(&id("ben"), microphone("ben")).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    call.set_subscribed(&id("ben"), &[TrackId("TR_hidden".into())], true).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    assert_eq!(wanted(&call, "hidden"), ["TR_ben"], "it hears the others");
+}
+
+#[test]
+fn a_call_is_attended_as_long_as_a_person_is_there_hidden_or_not() {
+    let mut call = Call::new("standup", "RM_1", 0);
+    let with = |name, change: fn(&mut Permissions)| {
+        let mut participant = person(name);
+        change(&mut participant.permissions);
+        participant
+    };
+    call.join(with("recorder", |permissions| permissions.recorder = true));
+    call.join(with("agent", |permissions| permissions.agent = true));
+    assert!(!call.is_attended());
+    call.join(with("hidden", |permissions| permissions.hidden = true));
+    assert!(call.is_attended());
+    assert_eq!(call.n_people(), 0);
+}
+
+#[test]
+fn tracks_that_are_not_there_are_not_remembered() {
+    let mut call = call_of(&["ana", "ben"]);
+    let before = call.clone();
+    let unknown: Vec<_> = (0..100).map(|n| TrackId(format!("TR_{n}"))).collect();
+    call.set_subscribed(&id("ben"), &unknown, true).unwrap();
+    call.set_subscribed(&id("ben"), &unknown, false).unwrap();
+    call.set_track_settings(&id("ben"), &unknown, TrackSettings::default()).unwrap();
+    assert_eq!(call, before);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    let known = [TrackId("TR_ana".into())];
+    call.set_subscribed(&id("ben"), &known, false).unwrap();
+    assert!(wanted(&call, "ben").is_empty());
+    call.unpublish(&id("ana"), &known[0]);
+    call.publish(&id("ana"), microphone("ana")).unwrap();
+    assert_eq!(wanted(&call, "ben"), ["TR_ana"], "wishes end with their track");
+}
+
+#[test]
+fn changes_name_whose_copies_they_touch() {
+    let mut call = call_of(&["ana"]);
+    let joined = call.join(person("ben"));
+    assert_eq!((joined.publishers.len(), joined.listeners), (0, BTreeSet::from([id("ben")])));
+    let mut changes = call.publish(&id("ana"), microphone("ana")).unwrap();
+    assert_eq!((&changes.publishers, changes.listeners.len()), (&BTreeSet::from([id("ana")]), 0));
+    assert_eq!(call.wanted_from(&id("ben"), &id("ana")).len(), 1);
+    assert!(call.leave(&id("ben")).publishers.is_empty(), "ben published nothing");
+    changes.merge(call.leave(&id("ana")));
+    assert_eq!((changes.publishers, changes.left.len()), (BTreeSet::from([id("ana")]), 1));
+    assert_eq!(call.track(&TrackId("TR_ana".into())), None);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
+use sfu_core::call::ParticipantId;
 use sfu_core::call::quality::{Grade, grade, mean_opinion_score, rating};
 use sfu_core::call::speakers::SpeakerChange;
-use sfu_core::call::{Call, ParticipantId};
 use sfu_core::engine::event::{AudioLevel, Quality};
 use sfu_core::time::Time;
 
@@ -81,10 +81,8 @@ impl LiveCall {
         if changes.is_empty() {
             return;
         }
-        let Self { call, sessions, .. } = self;
-        for (id, session) in sessions {
-            let heard: Vec<_> =
-                changes.iter().filter(|change| hears(call, session, id, &change.participant)).cloned().collect();
+        for session in self.sessions.values_mut() {
+            let heard: Vec<_> = changes.iter().filter(|change| hears(session, &change.participant)).cloned().collect();
             if !heard.is_empty() {
                 session.send(speakers_changed(&heard));
             }
@@ -114,13 +112,9 @@ impl LiveCall {
         if updates.is_empty() {
             return;
         }
-        let Self { call, sessions, .. } = self;
-        for (id, session) in sessions {
-            let seen: Vec<_> = updates
-                .iter()
-                .filter(|(other, _)| hears(call, session, id, other))
-                .map(|(_, info)| info.clone())
-                .collect();
+        for session in self.sessions.values_mut() {
+            let seen: Vec<_> =
+                updates.iter().filter(|(other, _)| hears(session, other)).map(|(_, info)| info.clone()).collect();
             if !seen.is_empty() {
                 session.send(Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: seen }));
             }
@@ -161,9 +155,9 @@ impl LiveCall {
     }
 }
 
-/// Whether `id` is told about `other`: itself, and whose tracks it receives.
-fn hears(call: &Call, session: &Session, id: &ParticipantId, other: &ParticipantId) -> bool {
-    *id == *other || call.get(other).is_some_and(|other| session.receives_any(other.tracks.keys().cloned()))
+/// Whether a client is told about `other`: itself, and whose tracks it receives.
+fn hears(session: &Session, other: &ParticipantId) -> bool {
+    session.participant == *other || session.receives_from(other)
 }
 
 pub(super) fn speakers_changed(changes: &[SpeakerChange]) -> Response {

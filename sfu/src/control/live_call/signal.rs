@@ -183,10 +183,15 @@ impl LiveCall {
         permission: proto::SubscriptionPermission,
     ) {
         let audience = if permission.all_participants {
-            Audience::Everyone
+            Ok(Audience::Everyone)
         } else {
-            Audience::Only(permission.track_permissions.into_iter().map(listener).collect())
+            Audience::only(permission.track_permissions.into_iter().map(listener))
         };
+        // Who limits an audience must not get a larger one: a list that cannot be kept lets nobody in.
+        let audience = audience.unwrap_or_else(|refused| {
+            self.refuse(id, 0, reason(refused), None);
+            Audience::nobody()
+        });
         let changes = self.call.set_audience(id, audience);
         self.apply_if_allowed(context, registry, changes);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sfu_core::call::{Participant, Track, TrackId};
+use sfu_core::call::{Participant, ParticipantId, Track, TrackId};
 use sfu_core::engine::command::{Command, MediaKind, Subscribe, Target};
 use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
 use sfu_core::sdp::{Assignment, Subscription};
@@ -14,9 +14,11 @@ use crate::control::Context;
 #[derive(Debug, Default)]
 pub struct Receptions {
     by_track: BTreeMap<TrackId, Reception>,
-    /// Tracks the client has no use for (it rejected their m-line, or there is no room): offering them again and again
-    /// would never end.
-    refused: BTreeSet<TrackId>,
+    /// The same tracks by who publishes them.
+    by_publisher: BTreeMap<ParticipantId, BTreeSet<TrackId>>,
+    /// Tracks the client has no use for (it rejected their m-line, or there is no room), and who publishes them: offering
+    /// them again and again would never end.
+    refused: BTreeMap<TrackId, ParticipantId>,
     /// SSRCs are counted, not drawn: two copies on one transport must never share one.
     last_ssrc: u32,
 }
@@ -24,10 +26,10 @@ pub struct Receptions {
 #[derive(Debug)]
 struct Reception {
     subscription: SubscriptionKey,
+    publisher: ParticipantId,
     track: TrackKey,
     ssrc: Ssrc,
     rtx_ssrc: Option<Ssrc>,
-    cname: String,
     target: Target,
     /// The media engine sends it.
     started: bool,
@@ -40,9 +42,49 @@ impl Receptions {
         Ssrc(0x1000_0000 | self.last_ssrc)
     }
 
+    fn insert(&mut self, track: TrackId, reception: Reception) {
+        self.by_publisher.entry(reception.publisher.clone()).or_default().insert(track.clone());
+        self.by_track.insert(track, reception);
+    }
+
+    fn remove(&mut self, track: &TrackId) -> Option<Reception> {
+        let reception = self.by_track.remove(track)?;
+        if let Some(tracks) = self.by_publisher.get_mut(&reception.publisher) {
+            tracks.remove(track);
+            if tracks.is_empty() {
+                self.by_publisher.remove(&reception.publisher);
+            }
+        }
+        Some(reception)
+    }
+
+    /// Forgets that tracks were refused which are not `wanted` any more, and returns those that are received all the
+    /// same.
+    fn unwanted(&mut self, scope: Scope<'_>, wanted: &BTreeSet<&TrackId>) -> Vec<TrackId> {
+        let is_unwanted = |track: &&TrackId| !wanted.contains(track);
+        match scope {
+            Scope::All => {
+                self.refused.retain(|track, _| wanted.contains(track));
+                self.by_track.keys().filter(is_unwanted).cloned().collect()
+            }
+            Scope::Of(of) => {
+                self.refused.retain(|track, publisher| publisher != of || wanted.contains(track));
+                self.by_publisher.get(of).into_iter().flatten().filter(is_unwanted).cloned().collect()
+            }
+        }
+    }
+
     fn track_of(&self, subscription: SubscriptionKey) -> Option<&TrackId> {
         self.by_track.iter().find(|(_, reception)| reception.subscription == subscription).map(|(track, _)| track)
     }
+}
+
+/// Which of the copies a client receives are looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    All,
+    /// Those of one publisher.
+    Of(&'a ParticipantId),
 }
 
 /// What a reconciliation changed, for whoever keeps track of keys.
@@ -52,14 +94,25 @@ pub struct Reconciled {
     pub removed: Vec<SubscriptionKey>,
 }
 
+impl Reconciled {
+    /// Whether descriptions have to follow.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
 impl Session {
-    /// Brings what the client receives in line with `wanted`. Descriptions follow with [`Session::negotiate`].
-    pub fn reconcile(&mut self, context: &mut Context, wanted: &[(&Participant, &Track, Target)]) -> Reconciled {
+    /// Brings what the client receives, as far as it is in `scope`, in line with `wanted`. Descriptions follow with
+    /// [`Session::negotiate`].
+    pub fn reconcile(
+        &mut self,
+        context: &mut Context,
+        scope: Scope<'_>,
+        wanted: &[(&Participant, &Track, Target)],
+    ) -> Reconciled {
         let mut done = Reconciled::default();
         let ids: BTreeSet<_> = wanted.iter().map(|(_, track, _)| &track.id).collect();
-        self.receptions.refused.retain(|track| ids.contains(track));
-        let gone: Vec<_> = self.receptions.by_track.keys().filter(|track| !ids.contains(track)).cloned().collect();
-        for track in gone {
+        for track in self.receptions.unwanted(scope, &ids) {
             done.removed.extend(self.stop(context, &track));
         }
         for (publisher, track, target) in wanted {
@@ -70,7 +123,7 @@ impl Session {
                     let command = Command::SetTarget { subscription: reception.subscription, target: *target };
                     context.command(self.worker, command);
                 }
-                None if self.receptions.refused.contains(&track.id) => (),
+                None if self.receptions.refused.contains_key(&track.id) => (),
                 None => done.added.push(self.begin(context, publisher, track, *target)),
             }
         }
@@ -87,8 +140,6 @@ impl Session {
         let key = SubscriptionKey(context.key());
         let ssrc = self.receptions.next_ssrc();
         let rtx_ssrc = (track.kind == MediaKind::Video).then(|| self.receptions.next_ssrc());
-        // The publisher's id: its audio and video have one clock and are kept in step.
-        let cname = publisher.id.0.clone();
         let subscription = Subscription {
             key,
             kind: track.kind,
@@ -96,21 +147,22 @@ impl Session {
             track_id: track.id.0.clone(),
             ssrc,
             rtx_ssrc,
-            cname: cname.clone(),
+            cname: publisher.id.0.clone(),
             stereo: track.stereo,
         };
         match &mut self.subscriber {
             Some(peer) => peer.offers.subscribe(subscription),
             None => self.publisher.offers.subscribe(subscription),
         }
+        let publisher = publisher.id.clone();
         let reception =
-            Reception { subscription: key, track: track.key, ssrc, rtx_ssrc, cname, target, started: false };
-        self.receptions.by_track.insert(track.id.clone(), reception);
+            Reception { subscription: key, publisher, track: track.key, ssrc, rtx_ssrc, target, started: false };
+        self.receptions.insert(track.id.clone(), reception);
         key
     }
 
     fn stop(&mut self, context: &mut Context, track: &TrackId) -> Option<SubscriptionKey> {
-        let reception = self.receptions.by_track.remove(track)?;
+        let reception = self.receptions.remove(track)?;
         match &mut self.subscriber {
             Some(peer) => peer.offers.unsubscribe(reception.subscription),
             None => self.publisher.offers.unsubscribe(reception.subscription),
@@ -134,8 +186,9 @@ impl Session {
     pub(super) fn give_up(&mut self, context: &mut Context, subscriptions: &[SubscriptionKey]) {
         for subscription in subscriptions {
             if let Some(track) = self.receptions.track_of(*subscription).cloned() {
+                let publisher = self.receptions.by_track.get(&track).map(|reception| reception.publisher.clone());
                 self.stop(context, &track);
-                self.receptions.refused.insert(track);
+                self.receptions.refused.extend(publisher.map(|publisher| (track, publisher)));
             }
         }
     }
@@ -160,7 +213,8 @@ impl Session {
                 rtx_ssrc: reception.rtx_ssrc,
                 codecs: assignment.codecs,
                 extensions: assignment.extensions,
-                cname: reception.cname.clone(),
+                // The publisher's id: its audio and video have one clock and are kept in step.
+                cname: reception.publisher.0.clone(),
                 target: reception.target,
             };
             context.command(self.worker, Command::Subscribe(Box::new(subscribe)));
@@ -176,8 +230,8 @@ impl Session {
         sending.into_iter().filter_map(name).collect()
     }
 
-    /// Whether the client receives, or is about to, something of these tracks.
-    pub fn receives_any(&self, tracks: impl IntoIterator<Item = TrackId>) -> bool {
-        tracks.into_iter().any(|track| self.receptions.by_track.contains_key(&track))
+    /// Whether the client receives, or is about to, something of this publisher.
+    pub fn receives_from(&self, publisher: &ParticipantId) -> bool {
+        self.receptions.by_publisher.contains_key(publisher)
     }
 }
