@@ -20,6 +20,8 @@ pub use str0m::media::Mid;
 /// LiveKit's data channels: ordered and reliable, and neither.
 pub const RELIABLE: &str = "_reliable";
 pub const LOSSY: &str = "_lossy";
+/// How loud a voice is, in dBov.
+const VOICE: i8 = -20;
 
 pub struct Peer {
     /// Boxed: it is large, and futures that hold it are moved.
@@ -154,7 +156,8 @@ impl Peer {
         let opus = writer.payload_params().find(|params| params.spec().codec == Codec::Opus);
         let payload_type = opus.context("Opus was not negotiated")?.pt();
         let time = MediaTime::from_micros(u64::try_from(at.as_micros())?).rebase(Frequency::FORTY_EIGHT_KHZ);
-        writer.write(payload_type, Instant::now(), time, frame)?;
+        // As browsers say it of somebody who speaks.
+        writer.audio_level(VOICE, true).write(payload_type, Instant::now(), time, frame)?;
         Ok(())
     }
 

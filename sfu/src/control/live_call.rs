@@ -12,12 +12,10 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
-use sfu_core::call::quality::Grade;
-use sfu_core::call::speakers::Speakers;
 use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId, Track};
 use sfu_core::time::Time;
 
-use self::regular::{Due, speakers_changed};
+use self::regular::{Due, Told};
 use super::registry::Registry;
 use super::{Attachment, Context, JoinRefused, Joined, News};
 use crate::clock::unix_now_ms;
@@ -41,11 +39,9 @@ pub struct LiveCall {
     /// The media thread it lives on.
     worker: usize,
     sessions: BTreeMap<ParticipantId, Session>,
-    speakers: Speakers,
+    told: Told,
     /// Worst rating since the last round, by whose connection it is.
     ratings: BTreeMap<ParticipantId, f32>,
-    /// What was told last.
-    grades: BTreeMap<ParticipantId, Grade>,
     due: Due,
     /// When it was looked who is gone.
     looked_at: Time,
@@ -60,9 +56,8 @@ impl LiveCall {
             call: Call::new(name, ids::room(), unix_now_ms()),
             worker,
             sessions: BTreeMap::new(),
-            speakers: Speakers::default(),
+            told: Told::default(),
             ratings: BTreeMap::new(),
-            grades: BTreeMap::new(),
             due: Due::after(now),
             looked_at: now,
             room_told: (0, 0),
@@ -115,13 +110,8 @@ impl LiveCall {
         let others = self.call.participants().filter(|other| other.id != *id && other.is_visible_to(id));
         let others = others.map(convert::participant).collect();
         let (room, own) = (convert::room(&self.call), convert::participant(own));
-        let mut speaking = self.speakers.current();
-        speaking.retain(|change| self.call.get(&change.participant).is_some_and(|p| p.is_visible_to(id)));
         if let Some(session) = self.sessions.get_mut(id) {
             session.send(session.join_response(context, room, own, others));
-            if !speaking.is_empty() {
-                session.send(speakers_changed(&speaking));
-            }
         }
     }
 
@@ -143,6 +133,7 @@ impl LiveCall {
         let here = self.call.participants().filter(|other| other.is_visible_to(&id)).map(convert::participant);
         session.send(update(gone.chain(here).collect()));
         session.send(room_update(&self.call));
+        self.told.tell_anew(session);
         session.resume(context);
         session.negotiate(context);
         self.refresh_token(context, &id);
@@ -241,9 +232,8 @@ impl LiveCall {
     }
 
     fn remove(&mut self, context: &mut Context, registry: &mut Registry, gone: &Participant) {
-        self.speakers.forget(&gone.id);
+        self.told.forget(&gone.id);
         self.ratings.remove(&gone.id);
-        self.grades.remove(&gone.id);
         let Some(mut session) = self.sessions.remove(&gone.id) else { return };
         if self.call.by_identity(&gone.identity).is_some() {
             send_leave(&mut session, Action::Disconnect, proto::DisconnectReason::DuplicateIdentity);
@@ -262,22 +252,24 @@ impl LiveCall {
         publisher: &ParticipantId,
         done: &BTreeSet<ParticipantId>,
     ) {
-        let Self { call, sessions, .. } = self;
+        let Self { call, sessions, told, .. } = self;
         for (id, session) in sessions.iter_mut().filter(|(id, _)| !done.contains(*id)) {
             let wanted = call.wanted_from(id, publisher);
             let reconciled = reconcile(call, session, context, registry, Scope::Of(publisher), wanted);
             if !reconciled.is_empty() {
                 session.negotiate(context);
+                told.tell_changes(call, session);
             }
         }
     }
 
     /// Someone's wishes about tracks changed.
     fn reconcile_only(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
-        let Self { call, sessions, .. } = self;
+        let Self { call, sessions, told, .. } = self;
         if let Some(session) = sessions.get_mut(id) {
             reconcile(call, session, context, registry, Scope::All, call.wanted_by(id));
             session.negotiate(context);
+            told.tell_changes(call, session);
         }
     }
 

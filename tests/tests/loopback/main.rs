@@ -9,5 +9,6 @@ mod media;
 mod participants;
 mod resume;
 mod secrets;
+mod speakers;
 mod tcp;
 mod tokens;

@@ -78,12 +78,9 @@ impl Speakers {
         changes
     }
 
-    /// Who speaks now, with the level told last: for someone who has just joined.
-    pub fn current(&self) -> Vec<SpeakerChange> {
-        let speaking = self.voices.iter().filter(|(_, voice)| voice.told > 0.0);
-        speaking
-            .map(|(participant, voice)| SpeakerChange { participant: participant.clone(), level: voice.told })
-            .collect()
+    /// The level of someone that was told last: for who begins to hear it. 0.0 if it does not speak.
+    pub fn level(&self, participant: &ParticipantId) -> f32 {
+        self.voices.get(participant).map_or(0.0, |voice| voice.told)
     }
 
     pub fn forget(&mut self, participant: &ParticipantId) {
@@ -127,6 +124,6 @@ mod tests {
             speakers.hear(&ana(), 3, 100);
             speakers.tick();
         }
-        assert!(speakers.current()[0].level > 0.6);
+        assert!(speakers.level(&ana()) > 0.6);
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
-use sfu_core::call::ParticipantId;
 use sfu_core::call::quality::{Grade, grade, mean_opinion_score, rating};
-use sfu_core::call::speakers::SpeakerChange;
+use sfu_core::call::speakers::{SpeakerChange, Speakers};
+use sfu_core::call::{Call, ParticipantId};
 use sfu_core::engine::event::{AudioLevel, Quality};
 use sfu_core::time::Time;
 
 use super::{Context, LiveCall, room_update};
-use crate::livekit::session::Session;
+use crate::livekit::session::{Heard, Session};
 use crate::livekit::token::{self, Claims};
 
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(400);
@@ -42,10 +42,79 @@ impl Due {
     }
 }
 
+/// What clients were told last: of everyone, though each client hears only of those it receives.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    speakers: Speakers,
+    grades: BTreeMap<ParticipantId, Graded>,
+}
+
+/// How someone's connection is.
+#[derive(Debug, Clone, Copy)]
+struct Graded {
+    grade: Grade,
+    /// Mean opinion score, 1.0 to 4.5.
+    score: f32,
+}
+
+impl Told {
+    pub fn forget(&mut self, id: &ParticipantId) {
+        self.speakers.forget(id);
+        self.grades.remove(id);
+    }
+
+    /// Whom a client begins to hear it is told of, and whom it ceases to hear no longer speaks: nothing more would come.
+    pub fn tell_changes(&self, call: &Call, session: &mut Session) {
+        let Heard { began, ended } = session.take_heard();
+        let still_here = ended.iter().filter(|id| call.get(id).is_some());
+        let silent = still_here.filter(|id| self.speakers.level(id) > 0.0).map(|id| change(id, 0.0));
+        let speaking = began.iter().map(|id| change(id, self.speakers.level(id))).filter(|change| change.level > 0.0);
+        let changes: Vec<_> = speaking.chain(silent).collect();
+        if !changes.is_empty() {
+            session.send(speakers_changed(&changes));
+        }
+        self.tell_grades(session, &began);
+    }
+
+    /// A client comes back and may have missed anything, the end of somebody's words included.
+    pub fn tell_anew(&self, session: &mut Session) {
+        let heard: Vec<_> = session.hears().chain([&session.participant]).cloned().collect();
+        let changes: Vec<_> = heard.iter().map(|id| change(id, self.speakers.level(id))).collect();
+        session.send(speakers_changed(&changes));
+        self.tell_grades(session, &heard);
+    }
+
+    /// Tells a client the grades of some, as far as they have one.
+    fn tell_grades<'a>(&self, session: &mut Session, whose: impl IntoIterator<Item = &'a ParticipantId>) {
+        let info = |id: &ParticipantId| {
+            let graded = self.grades.get(id)?;
+            let quality = match graded.grade {
+                Grade::Excellent => proto::ConnectionQuality::Excellent,
+                Grade::Good => proto::ConnectionQuality::Good,
+                Grade::Poor => proto::ConnectionQuality::Poor,
+                Grade::Lost => proto::ConnectionQuality::Lost,
+            };
+            Some(proto::ConnectionQualityInfo {
+                participant_sid: id.0.clone(),
+                quality: quality as i32,
+                score: graded.score,
+            })
+        };
+        let updates: Vec<_> = whose.into_iter().filter_map(info).collect();
+        if !updates.is_empty() {
+            session.send(Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates }));
+        }
+    }
+}
+
+fn change(id: &ParticipantId, level: f32) -> SpeakerChange {
+    SpeakerChange { participant: id.clone(), level }
+}
+
 impl LiveCall {
     /// Loudness of tracks, by who publishes them.
     pub fn hear(&mut self, publisher: &ParticipantId, level: AudioLevel) {
-        self.speakers.hear(publisher, level.loudest, level.active_percent);
+        self.told.speakers.hear(publisher, level.loudest, level.active_percent);
     }
 
     /// How a stream of someone's arrives, up or down.
@@ -77,7 +146,7 @@ impl LiveCall {
 
     /// Everyone hears who of those it receives, or itself, speaks.
     fn tell_speakers(&mut self) {
-        let changes = self.speakers.tick();
+        let changes = self.told.speakers.tick();
         if changes.is_empty() {
             return;
         }
@@ -90,34 +159,18 @@ impl LiveCall {
     }
 
     fn tell_quality(&mut self) {
-        let mut updates = BTreeMap::new();
+        let mut changed = Vec::new();
         for (id, worst) in std::mem::take(&mut self.ratings) {
             let grade = grade(worst);
-            if self.grades.insert(id.clone(), grade) == Some(grade) {
-                continue;
+            let before = self.told.grades.insert(id.clone(), Graded { grade, score: mean_opinion_score(worst) });
+            if before.is_none_or(|before| before.grade != grade) {
+                changed.push(id);
             }
-            let quality = match grade {
-                Grade::Excellent => proto::ConnectionQuality::Excellent,
-                Grade::Good => proto::ConnectionQuality::Good,
-                Grade::Poor => proto::ConnectionQuality::Poor,
-                Grade::Lost => proto::ConnectionQuality::Lost,
-            };
-            let info = proto::ConnectionQualityInfo {
-                participant_sid: id.0.clone(),
-                quality: quality as i32,
-                score: mean_opinion_score(worst),
-            };
-            updates.insert(id, info);
         }
-        if updates.is_empty() {
-            return;
-        }
-        for session in self.sessions.values_mut() {
-            let seen: Vec<_> =
-                updates.iter().filter(|(other, _)| hears(session, other)).map(|(_, info)| info.clone()).collect();
-            if !seen.is_empty() {
-                session.send(Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: seen }));
-            }
+        let Self { sessions, told, .. } = self;
+        for session in sessions.values_mut() {
+            let heard: Vec<_> = changed.iter().filter(|id| hears(session, id)).collect();
+            told.tell_grades(session, heard);
         }
     }
 
@@ -160,7 +213,7 @@ fn hears(session: &Session, other: &ParticipantId) -> bool {
     session.participant == *other || session.receives_from(other)
 }
 
-pub(super) fn speakers_changed(changes: &[SpeakerChange]) -> Response {
+fn speakers_changed(changes: &[SpeakerChange]) -> Response {
     let speakers = changes
         .iter()
         .map(|change| proto::SpeakerInfo {

@@ -27,7 +27,7 @@ use outlet::Outlet;
 pub use publish::AnnounceError;
 use publish::Publications;
 use receive::Receptions;
-pub use receive::{Reconciled, Scope};
+pub use receive::{Heard, Reconciled, Scope};
 
 /// A client that has no media path by then is told, instead of waiting for ever.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(9);

@@ -19,6 +19,8 @@ pub struct Receptions {
     /// Tracks the client has no use for (it rejected their m-line, or there is no room), and who publishes them: offering
     /// them again and again would never end.
     refused: BTreeMap<TrackId, ParticipantId>,
+    /// What was not told yet.
+    heard: Heard,
     /// SSRCs are counted, not drawn: two copies on one transport must never share one.
     last_ssrc: u32,
 }
@@ -43,7 +45,11 @@ impl Receptions {
     }
 
     fn insert(&mut self, track: TrackId, reception: Reception) {
-        self.by_publisher.entry(reception.publisher.clone()).or_default().insert(track.clone());
+        let tracks = self.by_publisher.entry(reception.publisher.clone()).or_default();
+        if tracks.is_empty() {
+            self.heard.begin(&reception.publisher);
+        }
+        tracks.insert(track.clone());
         self.by_track.insert(track, reception);
     }
 
@@ -53,6 +59,7 @@ impl Receptions {
             tracks.remove(track);
             if tracks.is_empty() {
                 self.by_publisher.remove(&reception.publisher);
+                self.heard.end(&reception.publisher);
             }
         }
         Some(reception)
@@ -76,6 +83,28 @@ impl Receptions {
 
     fn track_of(&self, subscription: SubscriptionKey) -> Option<&TrackId> {
         self.by_track.iter().find(|(_, reception)| reception.subscription == subscription).map(|(track, _)| track)
+    }
+}
+
+/// Publishers of whom a client began to receive something, and of whom it receives nothing any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub began: BTreeSet<ParticipantId>,
+    pub ended: BTreeSet<ParticipantId>,
+}
+
+impl Heard {
+    /// A copy that is replaced by another one is no news.
+    fn begin(&mut self, publisher: &ParticipantId) {
+        if !self.ended.remove(publisher) {
+            self.began.insert(publisher.clone());
+        }
+    }
+
+    fn end(&mut self, publisher: &ParticipantId) {
+        if !self.began.remove(publisher) {
+            self.ended.insert(publisher.clone());
+        }
     }
 }
 
@@ -230,8 +259,70 @@ impl Session {
         sending.into_iter().filter_map(name).collect()
     }
 
+    /// Whom the client began and ceased to hear since it was asked last.
+    pub fn take_heard(&mut self) -> Heard {
+        std::mem::take(&mut self.receptions.heard)
+    }
+
+    /// Everyone of whom the client receives, or is about to, something.
+    pub fn hears(&self) -> impl Iterator<Item = &ParticipantId> {
+        self.receptions.by_publisher.keys()
+    }
+
     /// Whether the client receives, or is about to, something of this publisher.
     pub fn receives_from(&self, publisher: &ParticipantId) -> bool {
         self.receptions.by_publisher.contains_key(publisher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reception(publisher: &str) -> Reception {
+        Reception {
+            subscription: SubscriptionKey(1),
+            publisher: ParticipantId(publisher.into()),
+            track: TrackKey(1),
+            ssrc: Ssrc(1),
+            rtx_ssrc: None,
+            target: Target::HIGHEST,
+            started: false,
+        }
+    }
+
+    fn names(publishers: &BTreeSet<ParticipantId>) -> Vec<&str> {
+        publishers.iter().map(|publisher| publisher.0.as_str()).collect()
+    }
+
+    #[test]
+    fn a_publisher_is_heard_from_its_first_track_to_its_last() {
+        let track = |name: &str| TrackId(name.into());
+        let mut receptions = Receptions::default();
+        receptions.insert(track("microphone"), reception("PA_ana"));
+        receptions.insert(track("screen"), reception("PA_ana"));
+        let heard = std::mem::take(&mut receptions.heard);
+        assert_eq!((names(&heard.began), names(&heard.ended)), (vec!["PA_ana"], vec![]));
+        receptions.remove(&track("microphone"));
+        assert_eq!(receptions.heard, Heard::default(), "its screen is still received");
+        receptions.remove(&track("screen"));
+        receptions.insert(track("microphone"), reception("PA_ana"));
+        assert_eq!(receptions.heard, Heard::default(), "a copy took the place of another");
+        receptions.remove(&track("microphone"));
+        assert_eq!(names(&receptions.heard.ended), ["PA_ana"]);
+    }
+
+    #[test]
+    fn only_copies_of_the_publisher_in_question_are_stopped() {
+        let track = |name: &str| TrackId(name.into());
+        let mut receptions = Receptions::default();
+        receptions.insert(track("TR_ana"), reception("PA_ana"));
+        receptions.insert(track("TR_ben"), reception("PA_ben"));
+        receptions.refused.insert(track("TR_refused"), ParticipantId("PA_ben".into()));
+        let ana = ParticipantId("PA_ana".into());
+        assert_eq!(receptions.unwanted(Scope::Of(&ana), &BTreeSet::new()), [track("TR_ana")]);
+        assert_eq!(receptions.refused.len(), 1);
+        assert_eq!(receptions.unwanted(Scope::All, &BTreeSet::from([&track("TR_ana")])), [track("TR_ben")]);
+        assert_eq!(receptions.refused.len(), 0);
     }
 }
