@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
-use sfu_core::call::{Permissions, TrackSource};
+use sfu_core::call::host::HOST_ATTRIBUTE;
+use sfu_core::call::{Participant, Permissions, TrackSource};
 use thiserror::Error;
 
 use crate::clock::unix_now;
@@ -45,7 +46,13 @@ pub struct Claims {
     pub kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoGrant>,
+    /// What means nothing here, but belongs to the token: `roomConfig`, `kindDetails`, grants of other services.
+    #[serde(flatten)]
+    pub others: Others,
 }
+
+/// Fields that are passed on and not looked at.
+type Others = serde_json::Map<String, serde_json::Value>;
 
 /// What the holder may do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -78,11 +85,30 @@ pub struct VideoGrant {
     pub recorder: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub agent: bool,
+    /// Grants that mean nothing here.
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 impl Claims {
     pub fn identity(&self) -> &str {
         if self.sub.is_empty() { &self.jti } else { &self.sub }
+    }
+
+    /// What the next token of `holder` says: who it is by now, and what was granted, all of it. When the token was made
+    /// and its id are its own.
+    pub fn renewed(&self, holder: &Participant) -> Self {
+        let mut renewed = Self {
+            sub: holder.identity.0.clone(),
+            jti: String::new(),
+            name: holder.name.clone(),
+            metadata: holder.metadata.clone(),
+            attributes: holder.attributes.clone(),
+            ..self.clone()
+        };
+        renewed.attributes.remove(HOST_ATTRIBUTE);
+        renewed.others.remove("iat");
+        renewed
     }
 
     /// LiveKit's participant kind as a number.
@@ -268,6 +294,35 @@ mod tests {
         assert_eq!(check(&resigned(|claims| claims.exp = 1, "secret")), TokenError::Expired);
         let later = unix_now().as_secs() + 3600;
         assert_eq!(check(&resigned(|claims| claims.nbf = Some(later), "secret")), TokenError::NotYetValid);
+    }
+
+    #[test]
+    fn a_renewed_token_grants_all_that_the_first_one_did() {
+        let before = serde_json::json!({
+            "sub": "ana", "jti": "first", "iat": 1, "exp": 2, "kind": "agent", "kindDetails": ["x"],
+            "metadata": "as issued", "roomPreset": "large", "roomConfig": { "emptyTimeout": 30 },
+            "sip": { "call": true },
+            "video": { "roomJoin": true, "room": "standup", "canSubscribeMetrics": true, "hidden": true },
+        });
+        let claims: Claims = serde_json::from_value(before).unwrap();
+        let identity = sfu_core::call::Identity("ana".into());
+        let id = sfu_core::call::ParticipantId("PA_ana".into());
+        let mut ana = Participant::new(id, identity, Permissions::default(), 0);
+        ana.name = "Ana".into();
+        ana.attributes.insert(HOST_ATTRIBUTE.into(), "true".into());
+        ana.attributes.insert("raised_hand".into(), "now".into());
+        let renewed = sign(claims.renewed(&ana), &keys(), Duration::from_mins(1)).unwrap();
+        let mut renewed = serde_json::to_value(verify(&renewed, &keys()).unwrap()).unwrap();
+        for time in ["exp", "nbf"] {
+            assert!(renewed.as_object_mut().unwrap().remove(time).unwrap().as_u64() > Some(2), "{time}");
+        }
+        let expected = serde_json::json!({
+            "iss": "devkey", "sub": "ana", "name": "Ana", "attributes": { "raised_hand": "now" }, "kind": "agent",
+            "kindDetails": ["x"], "roomPreset": "large", "roomConfig": { "emptyTimeout": 30 },
+            "sip": { "call": true },
+            "video": { "roomJoin": true, "room": "standup", "canSubscribeMetrics": true, "hidden": true },
+        });
+        assert_eq!(renewed, expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sfu_core::time::Time;
 
 use super::{Context, LiveCall, room_update};
 use crate::livekit::session::{Heard, Session};
-use crate::livekit::token::{self, Claims};
+use crate::livekit::token;
 
 const SPEAKER_INTERVAL: Duration = Duration::from_millis(400);
 const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
@@ -188,17 +188,7 @@ impl LiveCall {
     /// Gives a client a token for its next reconnect, with what it is now.
     pub(super) fn refresh_token(&mut self, context: &Context, id: &ParticipantId) {
         let (Some(session), Some(participant)) = (self.sessions.get_mut(id), self.call.get(id)) else { return };
-        let mut attributes = participant.attributes.clone();
-        attributes.remove(sfu_core::call::host::HOST_ATTRIBUTE);
-        let claims = Claims {
-            sub: participant.identity.0.clone(),
-            name: participant.name.clone(),
-            metadata: participant.metadata.clone(),
-            attributes,
-            kind: session.claims.kind.clone(),
-            video: session.claims.video.clone(),
-            ..Claims::default()
-        };
+        let claims = session.claims.renewed(participant);
         // What was granted for longer stays so: renewing must not take away.
         let left = Duration::from_secs(session.claims.exp.saturating_sub(crate::clock::unix_now().as_secs()));
         match token::sign(claims, &context.keys, TOKEN_LIFETIME.max(left)) {
