@@ -10,13 +10,22 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 use sfu_core::engine::EngineStats;
 
+use crate::control::JoinOutcome;
 use crate::worker::{DELAY_BOUNDS_US, WorkerReport};
+
+/// Why a data message did not reach one of its receivers: it is megabytes behind with reliable ones, …
+pub const TOO_SLOW_RELIABLE: &str = "too_slow_reliable";
+/// … it is behind with such as may be lost, …
+pub const TOO_SLOW_LOSSY: &str = "too_slow_lossy";
+/// … or it has not opened the channel, or has gone.
+pub const NO_CHANNEL: &str = "no_channel";
 
 /// The metrics of one SFU. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
     joins: Family<Outcome, Counter>,
+    data_dropped: Family<Cause, Counter>,
     calls: Gauge,
     people: Gauge,
     unreadable: Counter,
@@ -29,6 +38,11 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    reason: &'static str,
+}
+
 /// The last report of each worker, turned into metrics when someone asks.
 #[derive(Debug, Clone, Default)]
 struct Reports(Arc<Mutex<Vec<Option<WorkerReport>>>>);
@@ -37,7 +51,10 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("calls_sfu");
         let joins = Family::<Outcome, Counter>::default();
-        registry.register("joins", "Attempts to join, by what became of them", joins.clone());
+        registry.register("joins", "Attempts to join or to come back, by what became of them", joins.clone());
+        let data_dropped = Family::<Cause, Counter>::default();
+        let help = "Data messages that were dropped, once for each receiver that misses them, by reason";
+        registry.register("data_messages_dropped", help, data_dropped.clone());
         let calls = Gauge::<i64>::default();
         registry.register("calls", "Calls running now", calls.clone());
         let people = Gauge::<i64>::default();
@@ -49,13 +66,19 @@ impl Default for Metrics {
         registry.register("refused_media_connections", help, refused_connections.clone());
         let reports = Reports::default();
         registry.register_collector(Box::new(reports.clone()));
-        Self { registry: Arc::new(registry), joins, calls, people, unreadable, refused_connections, reports }
+        let registry = Arc::new(registry);
+        Self { registry, joins, data_dropped, calls, people, unreadable, refused_connections, reports }
     }
 }
 
 impl Metrics {
-    pub fn joined(&self) {
-        self.joins.get_or_create(&Outcome { outcome: "ok" }).inc();
+    pub fn joined(&self, outcome: JoinOutcome) {
+        self.joins.get_or_create(&Outcome { outcome: outcome.label() }).inc();
+    }
+
+    /// A data message did not reach a receiver. `reason` from a closed set.
+    pub fn data_dropped(&self, reason: &'static str) {
+        self.data_dropped.get_or_create(&Cause { reason }).inc();
     }
 
     /// `reason` from a closed set.
@@ -131,7 +154,15 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("rtx_received_packets", "Retransmissions from publishers", None, sum(|stats| stats.received.rtx.packets)),
         ("rtx_sent_packets", "Retransmissions to subscribers", None, sum(|stats| stats.sent.rtx.packets)),
         ("stun_checks", "Connectivity checks answered", None, sum(|stats| stats.checks)),
+        ("rtp_received_lost_packets", "Packets of publishers the network lost", None, sum(|stats| stats.lost.received)),
+        ("rtp_sent_lost_packets", "Packets subscribers say the network lost", None, sum(|stats| stats.lost.sent)),
         ("nacks_received", "Packets subscribers asked for again", None, sum(|stats| stats.feedback.nacks_received)),
+        (
+            "nacks_unanswered",
+            "Packets subscribers asked for in vain",
+            None,
+            sum(|stats| stats.feedback.nacks_unanswered),
+        ),
         ("nacks_sent", "Packets asked of publishers again", None, sum(|stats| stats.feedback.nacks_sent)),
         ("plis_sent", "Keyframes asked of publishers", None, sum(|stats| stats.feedback.plis_sent)),
         ("send_failures", "Datagrams the system did not take", None, own(|report| report.lost)),

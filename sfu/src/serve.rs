@@ -174,15 +174,10 @@ async fn start(
     };
     let (status_sender, status) = watch::channel(status);
     let running = Arc::<RunningCalls>::default();
-    let context = control::Context::new(clock, workers.handles().to_vec(), identity, keys.clone(), advertised, name);
-    let control = control::start(control::Parts {
-        context,
-        worker_events,
-        running: Arc::clone(&running),
-        status: status_sender,
-        metrics: metrics.clone(),
-    })
-    .context("failed to start the control thread")?;
+    let handles = workers.handles().to_vec();
+    let context = control::Context::new(clock, handles, identity, keys.clone(), advertised, name, metrics.clone());
+    let parts = control::Parts { context, worker_events, running: Arc::clone(&running), status: status_sender };
+    let control = control::start(parts).context("failed to start the control thread")?;
     let app = App { keys, control: control.clone(), config, metrics: metrics.clone() };
     Ok(Core { app, control, status, running, workers, stun_answers, metrics })
 }

@@ -13,6 +13,7 @@ use super::timers::Timers;
 use crate::address::Advertised;
 use crate::clock::Clock;
 use crate::keys::Keys;
+use crate::metrics::Metrics;
 use crate::worker::WorkerHandle;
 
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Context {
     pub advertised: watch::Receiver<Advertised>,
     /// Name of this SFU, told to clients as the node.
     pub node: String,
+    pub metrics: Metrics,
     /// Deadlines of transports.
     pub timers: Timers,
     next_key: u64,
@@ -42,6 +44,7 @@ impl Context {
         keys: Keys,
         advertised: watch::Receiver<Advertised>,
         node: String,
+        metrics: Metrics,
     ) -> Self {
         let fingerprint = identity.fingerprint();
         Self {
@@ -52,6 +55,7 @@ impl Context {
             keys,
             advertised,
             node,
+            metrics,
             timers: Timers::default(),
             next_key: 0,
             commands_dropped: 0,

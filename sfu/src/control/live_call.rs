@@ -17,11 +17,13 @@ use sfu_core::time::Time;
 
 use self::regular::{Due, Told};
 use super::registry::Registry;
-use super::{Attachment, Context, JoinRefused, Joined, News};
+use super::throttle::Throttle;
+use super::{Attachment, Context, JoinOutcome, JoinRefused, Joined, News};
 use crate::clock::unix_now_ms;
 use crate::livekit::join::Join;
 use crate::livekit::session::{Asked, Reconciled, Scope, Session};
 use crate::livekit::{convert, data, ids};
+use crate::metrics::TOO_SLOW_RELIABLE;
 
 /// Between two looks at who is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -46,6 +48,7 @@ pub struct LiveCall {
     /// When it was looked who is gone.
     looked_at: Time,
     room_told: (u32, u32),
+    slow_receivers: Throttle,
     /// Who left lately, for those who resume: their clients remove only whom they are told to.
     departed: VecDeque<(Time, proto::ParticipantInfo)>,
 }
@@ -61,6 +64,7 @@ impl LiveCall {
             due: Due::after(now),
             looked_at: now,
             room_told: (0, 0),
+            slow_receivers: Throttle::default(),
             departed: VecDeque::new(),
         }
     }
@@ -101,7 +105,8 @@ impl LiveCall {
         }
         self.refresh_token(context, &id);
         tracing::info!(call = self.call.name, participant = %id.0, mode = ?join.mode, sdk = join.client.sdk, "joined");
-        Ok(Joined { attachment: Attachment { participant: id, epoch }, responses })
+        let attachment = Attachment { participant: id, epoch };
+        Ok(Joined { attachment, responses, outcome: JoinOutcome::Joined })
     }
 
     /// Sends the join response: it must be the first message.
@@ -139,7 +144,8 @@ impl LiveCall {
         self.refresh_token(context, &id);
         self.collect_from(context, registry, &id);
         tracing::info!(call = self.call.name, participant = %id.0, "resumed");
-        Some(Joined { attachment: Attachment { participant: id, epoch }, responses })
+        let attachment = Attachment { participant: id, epoch };
+        Some(Joined { attachment, responses, outcome: JoinOutcome::Resumed })
     }
 
     /// A websocket ended. Someone who never was connected leaves with it; others may come back.
@@ -354,12 +360,17 @@ impl LiveCall {
     }
 
     /// Sends a data packet on to whom it is for.
+    ///
+    /// Who is megabytes behind loses reliable messages, and is neither waited for nor sent away: a sender that waited for
+    /// its slowest receiver would stop everybody's chat, and a client that were told to come again would lose its sound
+    /// for a message. The loss is counted.
     fn relay(&mut self, context: &mut Context, id: &ParticipantId, label: &str, packet: &[u8]) {
         let (Some(sender), Some(session)) = (self.call.get(id), self.sessions.get(id)) else { return };
         let relay = match data::relay(&self.call, sender, label, packet, session.last_data_sequence) {
             Ok(relay) => relay,
             Err(dropped) => {
                 tracing::debug!(participant = %id.0, %dropped, "data dropped");
+                context.metrics.data_dropped(dropped.label());
                 return;
             }
         };
@@ -368,8 +379,14 @@ impl LiveCall {
         }
         for receiver in &relay.receivers {
             let Some(session) = self.sessions.get_mut(receiver) else { continue };
-            if !session.data_transport().send(context, relay.label, &relay.packet) {
-                tracing::debug!(participant = %receiver.0, "too slow for reliable data");
+            let delivery = session.data_transport().send(context, relay.label, &relay.packet);
+            let Some(reason) = delivery.lost(relay.label) else { continue };
+            context.metrics.data_dropped(reason);
+            if reason == TOO_SLOW_RELIABLE
+                && let Some(n) = self.slow_receivers.note(context.now())
+            {
+                let call = &self.call.name;
+                tracing::warn!(call, participant = %receiver.0, n, "receivers are too slow for reliable data");
             }
         }
     }

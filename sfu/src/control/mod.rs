@@ -9,6 +9,7 @@ mod live_call;
 mod registry;
 mod run;
 pub mod status;
+mod throttle;
 mod timers;
 mod transport;
 
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use context::Context;
 pub use run::{Parts, start};
-pub use transport::{DATA_TRACK, LOSSY, News, RELIABLE, Transport};
+pub use transport::{DATA_TRACK, Delivery, LOSSY, News, RELIABLE, Transport};
 
 use crate::livekit::join::Join;
 
@@ -43,6 +44,29 @@ pub struct Attachment {
 pub struct Joined {
     pub attachment: Attachment,
     pub responses: mpsc::Receiver<proto::SignalResponse>,
+    pub outcome: JoinOutcome,
+}
+
+/// What became of a join that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinOutcome {
+    /// Somebody came.
+    Joined,
+    /// Somebody came back to a stay that goes on.
+    Resumed,
+    /// Somebody wanted to come back to a stay that is over, and is told to come anew.
+    ResumeRefused,
+}
+
+impl JoinOutcome {
+    /// Name in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Joined => "ok",
+            Self::Resumed => "resumed",
+            Self::ResumeRefused => "resume_refused",
+        }
+    }
 }
 
 /// Why the SFU takes nobody in. Told as 503: another SFU, or this one later, may.

@@ -17,10 +17,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::live_call::LiveCall;
 use super::registry::Registry;
 use super::status::StatusKeeper;
-use super::{Attachment, Context, ControlHandle, JoinRefused, Joined, REQUESTS, Request};
+use super::{Attachment, Context, ControlHandle, JoinOutcome, JoinRefused, Joined, REQUESTS, Request};
 use crate::fleet_api::RunningCalls;
 use crate::livekit::join::Join;
-use crate::metrics::Metrics;
 use crate::program::EndsTheProcess;
 use crate::worker::{WorkerEvent, WorkerReport};
 
@@ -36,7 +35,6 @@ pub struct Parts {
     pub worker_events: mpsc::Receiver<WorkerEvent>,
     pub running: Arc<RunningCalls>,
     pub status: watch::Sender<SfuStatus>,
-    pub metrics: Metrics,
 }
 
 /// Starts the thread. It ends when every handle is gone.
@@ -56,7 +54,6 @@ struct Control {
     worker_events: mpsc::Receiver<WorkerEvent>,
     running: Arc<RunningCalls>,
     status: StatusKeeper,
-    metrics: Metrics,
     calls: BTreeMap<String, LiveCall>,
     registry: Registry,
     epochs: u64,
@@ -65,13 +62,12 @@ struct Control {
 
 impl Control {
     fn new(parts: Parts) -> Self {
-        let Parts { context, worker_events, running, status, metrics } = parts;
+        let Parts { context, worker_events, running, status } = parts;
         Self {
             context,
             worker_events,
             running,
             status: StatusKeeper::new(status),
-            metrics,
             calls: BTreeMap::new(),
             registry: Registry::default(),
             epochs: 0,
@@ -179,7 +175,7 @@ impl Control {
             // An empty queue takes one message.
             let _ = sender.try_send(proto::SignalResponse { message: Some(Response::Leave(leave)) });
             let participant = ParticipantId(join.resume.clone().unwrap_or_default());
-            Joined { attachment: Attachment { participant, epoch }, responses }
+            Joined { attachment: Attachment { participant, epoch }, responses, outcome: JoinOutcome::ResumeRefused }
         })
     }
 
@@ -222,7 +218,7 @@ impl Control {
 
     fn report(&mut self, report: &WorkerReport) {
         self.status.busy(report.worker, report.busy);
-        self.metrics.worker(report);
+        self.context.metrics.worker(report);
     }
 
     fn media(&mut self, event: Event) {
@@ -304,7 +300,7 @@ impl Control {
 
     fn tell_status(&mut self) {
         let people = self.registry.n_people();
-        self.metrics.calls(self.calls.len(), people);
+        self.context.metrics.calls(self.calls.len(), people);
         self.status.tell(&self.context, self.calls.len(), people, self.draining);
     }
 }

@@ -11,9 +11,10 @@ use sfu_core::sdp::{DtlsRole, Fingerprint, LocalTransport};
 use sfu_core::time::Time;
 use sfu_core::transport::association::{Association, AssociationOutput};
 use sfu_core::transport::ice::IceCredentials;
-use sfu_core::transport::sctp::{ChannelId, ChannelOptions, Reliability};
+use sfu_core::transport::sctp::{ChannelError, ChannelId, ChannelOptions, Reliability, Sent};
 
 use super::Context;
+use crate::metrics::{NO_CHANNEL, TOO_SLOW_LOSSY, TOO_SLOW_RELIABLE};
 
 /// Reliable messages kept for a client whose channel is not open yet.
 const MAX_HELD_MESSAGES: usize = 512;
@@ -23,6 +24,37 @@ const MAX_HELD_BYTES: usize = 1024 * 1024;
 pub const RELIABLE: &str = "_reliable";
 pub const LOSSY: &str = "_lossy";
 pub const DATA_TRACK: &str = "_data_track";
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is on its way, or waits for its channel to open.
+    Taken,
+    /// The receiver is too far behind.
+    TooSlow,
+    /// The receiver has no such channel, or has gone.
+    NoChannel,
+}
+
+impl Delivery {
+    fn of(sent: Result<Sent, ChannelError>) -> Self {
+        match sent {
+            Ok(Sent::Queued) => Self::Taken,
+            Ok(Sent::Dropped) | Err(ChannelError::BufferFull) => Self::TooSlow,
+            Err(_) => Self::NoChannel,
+        }
+    }
+
+    /// Name in metrics of why it was lost on the channel `label`, if it was.
+    pub fn lost(self, label: &str) -> Option<&'static str> {
+        match self {
+            Self::Taken => None,
+            Self::TooSlow if label == RELIABLE => Some(TOO_SLOW_RELIABLE),
+            Self::TooSlow => Some(TOO_SLOW_LOSSY),
+            Self::NoChannel => Some(NO_CHANNEL),
+        }
+    }
+}
 
 /// What happened on a transport.
 #[derive(Debug)]
@@ -191,7 +223,7 @@ impl Transport {
                 AssociationOutput::ChannelOpened(channel) => {
                     self.channels.insert(channel.label.clone(), channel.id);
                     if channel.label == RELIABLE {
-                        self.send_held(context.now());
+                        self.send_held(context);
                     }
                 }
                 AssociationOutput::Message { channel, data, .. } => {
@@ -219,17 +251,18 @@ impl Transport {
     }
 
     /// Sends a message on a channel. A reliable one waits for the channel to open; a lossy one is dropped.
-    ///
-    /// False if a reliable message could not be taken: the client is too slow.
-    pub fn send(&mut self, context: &mut Context, label: &str, data: &[u8]) -> bool {
+    pub fn send(&mut self, context: &mut Context, label: &str, data: &[u8]) -> Delivery {
         let now = context.now();
-        let reliable = label == RELIABLE;
         let Some(association) = self.association.as_mut().filter(|_| self.channels.contains_key(label)) else {
-            return !reliable || self.hold(data);
+            return match label {
+                RELIABLE if self.hold(data) => Delivery::Taken,
+                RELIABLE => Delivery::TooSlow,
+                _ => Delivery::NoChannel,
+            };
         };
-        let sent = association.send(now, self.channels[label], data, true).is_ok();
+        let sent = association.send(now, self.channels[label], data, true);
         self.drain(context);
-        sent || !reliable
+        Delivery::of(sent)
     }
 
     fn hold(&mut self, data: &[u8]) -> bool {
@@ -241,11 +274,12 @@ impl Transport {
         fits
     }
 
-    fn send_held(&mut self, now: Time) {
+    fn send_held(&mut self, context: &Context) {
         let (Some(association), Some(channel)) = (&mut self.association, self.channels.get(RELIABLE)) else { return };
         for data in self.held.drain(..) {
-            if let Err(error) = association.send(now, *channel, &data, true) {
-                tracing::debug!(%error, "failed to send a message that was held back");
+            let delivery = Delivery::of(association.send(context.now(), *channel, &data, true));
+            if let Some(reason) = delivery.lost(RELIABLE) {
+                context.metrics.data_dropped(reason);
             }
         }
         self.held_bytes = 0;
@@ -259,5 +293,19 @@ impl Transport {
             self.drain(context);
         }
         context.command(self.worker, Command::RemoveTransport { transport: self.key });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_named_and_a_full_queue_is_a_slow_receiver() {
+        let lost = |sent, label| Delivery::of(sent).lost(label);
+        assert_eq!(lost(Ok(Sent::Queued), RELIABLE), None);
+        assert_eq!(lost(Err(ChannelError::BufferFull), RELIABLE), Some("too_slow_reliable"));
+        assert_eq!(lost(Ok(Sent::Dropped), LOSSY), Some("too_slow_lossy"));
+        assert_eq!(lost(Err(ChannelError::Ended), LOSSY), Some("no_channel"));
     }
 }

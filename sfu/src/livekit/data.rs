@@ -31,6 +31,18 @@ pub enum Dropped {
     Repeated,
 }
 
+impl Dropped {
+    /// Name in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotAllowed => "not_allowed",
+            Self::NotRelayed => "not_relayed",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 /// Decides what becomes of a packet `sender` sent on the channel `label`. `last_sequence` is the highest number of its
 /// reliable packets so far: after a resume the client repeats what may have been lost.
 pub fn relay(

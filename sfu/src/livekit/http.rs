@@ -121,7 +121,7 @@ async fn join(
         Ok(joined) => joined,
         Err(refused) => return refuse(Refusal::Control(refused)),
     };
-    app.metrics.joined();
+    app.metrics.joined(joined.outcome);
     let (control, metrics) = (app.control.clone(), app.metrics.clone());
     let abandoned = (app.control.clone(), joined.attachment.clone());
     upgrade

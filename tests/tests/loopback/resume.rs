@@ -54,6 +54,12 @@ async fn a_lost_websocket_is_not_heard_and_the_first_message_after_it_is_reconne
         assert!(ben.look(|seen| seen.people.contains_key(&sid)), "{mode:?}: it is the same stay");
         let late = Join::new("late").speaking().to(&server).await;
         ana.hears(&late.voice()).await;
+        let outcomes = ["\"ok\"", "\"resumed\""];
+        let mut counted = Vec::new();
+        for outcome in outcomes {
+            counted.push(server.metric("calls_sfu_joins_total", outcome).await);
+        }
+        assert_eq!(counted, [3.0, 1.0], "{mode:?}: who comes back has not come again");
     }
 }
 

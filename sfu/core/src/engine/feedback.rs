@@ -94,8 +94,9 @@ impl Engine {
     }
 
     fn handle_block(&mut self, now: Time, index: TransportIndex, subscription: SubscriptionIndex, block: &ReportBlock) {
-        let Some(subscription) = self.subscriptions.get(subscription) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(subscription) else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
+        self.output.stats.lost.sent += subscription.statistics.newly_lost(block);
         let round_trip = subscription.statistics.round_trip(now, block);
         if let Some(sample) = round_trip {
             transport.handle_round_trip(sample);

@@ -49,7 +49,7 @@ use crate::transport::DatagramKind;
 pub use self::config::EngineConfig;
 pub use self::connectivity::CONSENT_TIME;
 pub use self::state::{EngineState, RestoreError};
-pub use self::stats::{Count, Dropped, EngineStats, Feedback, Traffic};
+pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Traffic};
 
 /// The media of many transports.
 ///

@@ -101,6 +101,7 @@ impl Engine {
                 blocks.push(block);
                 expected += interval.expected;
                 lost += interval.lost;
+                self.output.stats.lost.received += interval.lost;
                 jitter_ms = jitter_ms.max(interval.jitter_ms);
                 round_trip = round_trip.or(source.nack.round_trip());
             }

@@ -9,6 +9,7 @@ pub struct EngineStats {
     pub sent: Traffic,
     pub dropped: Dropped,
     pub feedback: Feedback,
+    pub lost: Lost,
     /// Connectivity checks that were answered.
     pub checks: u64,
     /// Events control was too far behind to take.
@@ -42,6 +43,15 @@ impl Count {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
+}
+
+/// Media packets that the network lost, before any was repeated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// On the way from publishers: gaps in their numbers.
+    pub received: u64,
+    /// On the way to subscribers, as these report.
+    pub sent: u64,
 }
 
 /// Datagrams that came and were dropped, by reason.

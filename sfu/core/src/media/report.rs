@@ -22,13 +22,16 @@ const REMEMBERED: usize = 3;
 pub struct SenderStatistics {
     packets: u32,
     octets: u32,
+    /// Of the packets, how many the receiver had reported as lost, and how many had been sent by then.
+    lost: u32,
+    packets_then: u32,
     /// Middle bits of the NTP time in the last reports, and when they were sent.
     reports: VecDeque<(u32, Time)>,
 }
 
 impl SenderStatistics {
     pub const fn new() -> Self {
-        Self { packets: 0, octets: 0, reports: VecDeque::new() }
+        Self { packets: 0, octets: 0, lost: 0, packets_then: 0, reports: VecDeque::new() }
     }
 
     /// A packet was sent. Both counts wrap, as they do on the wire.
@@ -63,6 +66,18 @@ impl SenderStatistics {
         SenderInfo { ssrc, ntp, timestamp, packets: self.packets, octets: self.octets }
     }
 
+    /// Packets that a block reports as lost and no block before it did. No more than were sent since then: whatever the
+    /// receiver claims, the sum stays below what was sent.
+    pub fn newly_lost(&mut self, block: &ReportBlock) -> u64 {
+        // 24 bits with a sign (RFC 3550, section 6.4.1): duplicates can make it negative.
+        let total = if block.total_lost < 1 << 23 { block.total_lost } else { 0 };
+        let sent = self.packets.wrapping_sub(self.packets_then);
+        let lost = total.saturating_sub(self.lost).min(sent);
+        self.lost = self.lost.max(total);
+        self.packets_then = self.packets;
+        u64::from(lost)
+    }
+
     /// The round trip that a block about this stream tells: time since our report, less the time the receiver held it.
     pub fn round_trip(&self, now: Time, block: &ReportBlock) -> Option<Duration> {
         let (_, sent) = self.reports.iter().rev().find(|(middle, _)| *middle == block.last_sender_report)?;
@@ -93,6 +108,29 @@ mod tests {
             octets: 150,
         };
         assert_eq!(info, expected);
+    }
+
+    #[test]
+    fn lost_packets_are_counted_once_and_no_more_than_were_sent() {
+        let mut statistics = SenderStatistics::default();
+        let mut reported = |n_sent, total_lost| {
+            (0..n_sent).for_each(|_| statistics.handle_sent(100));
+            let block = ReportBlock {
+                ssrc: Ssrc(7),
+                fraction_lost: 0,
+                total_lost,
+                highest_sequence: 0,
+                jitter: 0,
+                last_sender_report: 0,
+                delay_since_last_sender_report: 0,
+            };
+            statistics.newly_lost(&block)
+        };
+        assert_eq!(reported(50, 3), 3);
+        assert_eq!(reported(50, 3), 0);
+        assert_eq!(reported(50, 0xff_fffe), 0, "-2: more came than was sent");
+        assert_eq!(reported(50, 7), 4);
+        assert_eq!(reported(50, 100_000), 50, "nobody can lose what was not sent");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sfu_core::engine::command::MediaKind;
 use sfu_core::id::Ssrc;
+use sfu_core::media::rtcp::{self, ReportBlock};
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
@@ -94,7 +95,7 @@ fn requests_beyond_the_budget_are_not_answered() {
         for _ in 0..200 {
             let mut nack = Vec::new();
             let lost: Vec<u64> = (last - 100..last).collect();
-            sfu_core::media::rtcp::write_nack(&mut nack, Ssrc(1), Ssrc(200), &lost);
+            rtcp::write_nack(&mut nack, Ssrc(1), Ssrc(200), &lost);
             let client = world.clients.get_mut(&2).expect("joined");
             let (path, datagram) = (client.path, client.seal_rtcp(nack));
             world.deliver_to_server(path, datagram);
@@ -123,5 +124,39 @@ fn padding_of_the_publisher_leaves_no_gaps() {
         let video = world.received(2, Ssrc(200));
         assert_eq!(video.gaps(), Vec::<u64>::new());
         assert!(video.packets.values().all(|packet| packet.content.is_some()), "no empty packet was passed on");
+    });
+}
+
+#[test]
+fn what_the_network_loses_is_counted_both_ways() {
+    scenario(|world| {
+        call(world);
+        world.run_for(Duration::from_millis(500));
+        assert_eq!((world.engine().stats().lost.received, world.engine().stats().lost.sent), (0, 0));
+        world.up = Link { loss: 20, ..PERFECT };
+        world.run_for(Duration::from_secs(5));
+        settle(world);
+        let stats = *world.engine().stats();
+        let percent = stats.lost.received * 100 / (stats.received.rtp.packets + stats.lost.received);
+        assert!((8..=18).contains(&percent), "a fifth of five seconds of seven and a half: {stats:?}");
+
+        for total_lost in [40, 40, 50] {
+            let mut report = Vec::new();
+            let block = ReportBlock {
+                ssrc: Ssrc(200),
+                fraction_lost: 0,
+                total_lost,
+                highest_sequence: 0,
+                jitter: 0,
+                last_sender_report: 0,
+                delay_since_last_sender_report: 0,
+            };
+            rtcp::write_receiver_report(&mut report, Ssrc(1), &[block]);
+            let client = world.clients.get_mut(&2).expect("joined");
+            let (path, datagram) = (client.path, client.seal_rtcp(report));
+            world.deliver_to_server(path, datagram);
+            world.run_for(Duration::from_millis(300));
+        }
+        assert_eq!(world.engine().stats().lost.sent, 50);
     });
 }
