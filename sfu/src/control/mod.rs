@@ -14,7 +14,6 @@ mod timers;
 mod transport;
 
 use fleet::api::REFUSED_DRAINING;
-use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as SignalMessage;
 use sfu_core::call::ParticipantId;
 use thiserror::Error;
@@ -25,6 +24,7 @@ pub use run::{Parts, start};
 pub use transport::{DATA_TRACK, Delivery, LOSSY, News, RELIABLE, Transport};
 
 use crate::livekit::join::Join;
+use crate::livekit::session::Responses;
 
 /// Requests that may wait for the control thread; senders wait when it is full, so that a flood of one client's
 /// messages slows that client's websocket and nobody's media.
@@ -43,7 +43,7 @@ pub struct Attachment {
 #[derive(Debug)]
 pub struct Joined {
     pub attachment: Attachment,
-    pub responses: mpsc::Receiver<proto::SignalResponse>,
+    pub responses: Responses,
     pub outcome: JoinOutcome,
 }
 

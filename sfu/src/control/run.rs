@@ -20,6 +20,7 @@ use super::status::StatusKeeper;
 use super::{Attachment, Context, ControlHandle, JoinOutcome, JoinRefused, Joined, REQUESTS, Request};
 use crate::fleet_api::RunningCalls;
 use crate::livekit::join::Join;
+use crate::livekit::session::Responses;
 use crate::program::EndsTheProcess;
 use crate::worker::{WorkerEvent, WorkerReport};
 
@@ -165,15 +166,13 @@ impl Control {
         let Self { calls, context, registry, .. } = self;
         let resumed = calls.get_mut(&join.room).and_then(|call| call.resume(context, registry, join, epoch));
         resumed.unwrap_or_else(|| {
-            let (sender, responses) = mpsc::channel(1);
             let leave = proto::LeaveRequest {
                 can_reconnect: true,
                 reason: proto::DisconnectReason::StateMismatch as i32,
                 action: Action::Reconnect as i32,
                 ..proto::LeaveRequest::default()
             };
-            // An empty queue takes one message.
-            let _ = sender.try_send(proto::SignalResponse { message: Some(Response::Leave(leave)) });
+            let responses = Responses::only(Response::Leave(leave));
             let participant = ParticipantId(join.resume.clone().unwrap_or_default());
             Joined { attachment: Attachment { participant, epoch }, responses, outcome: JoinOutcome::ResumeRefused }
         })

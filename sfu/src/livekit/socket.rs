@@ -12,6 +12,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::session::Responses;
 use crate::clock::unix_now_ms;
 use crate::control::{Attachment, ControlHandle};
 use crate::metrics::Metrics;
@@ -44,7 +45,7 @@ enum Answer {
 pub async fn run(
     socket: WebSocket,
     attachment: Attachment,
-    responses: mpsc::Receiver<proto::SignalResponse>,
+    responses: Responses,
     control: ControlHandle,
     metrics: Metrics,
 ) {
@@ -104,11 +105,7 @@ async fn read(
     }
 }
 
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut responses: mpsc::Receiver<proto::SignalResponse>,
-    mut answers: mpsc::Receiver<Answer>,
-) {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut responses: Responses, mut answers: mpsc::Receiver<Answer>) {
     let mut encoding = Encoding::Protobuf;
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);

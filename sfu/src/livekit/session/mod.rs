@@ -17,13 +17,13 @@ use sfu_core::call::{ParticipantId, Track, TrackId};
 use sfu_core::id::TransportKey;
 use sfu_core::sdp::{ClientOffers, CodecPolicy, ServerOffers};
 use sfu_core::time::Time;
-use tokio::sync::mpsc;
 
 use super::join::{Join, PeerMode};
 use super::token::Claims;
 use super::{PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS, PROTOCOL_VERSION, SERVER_VERSION};
 use crate::control::{Context, Transport};
 use outlet::Outlet;
+pub use outlet::Responses;
 pub use publish::AnnounceError;
 use publish::Publications;
 use receive::Receptions;
@@ -144,7 +144,7 @@ impl Session {
     }
 
     /// A websocket takes over; the one before, if any, is cut.
-    pub fn attach(&mut self, now: Time, epoch: u64) -> mpsc::Receiver<proto::SignalResponse> {
+    pub fn attach(&mut self, now: Time, epoch: u64) -> Responses {
         // Its media has a fresh chance: the client restarts ICE.
         if self.media_lost_at.is_some() {
             self.media_lost_at = Some(now);

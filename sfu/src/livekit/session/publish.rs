@@ -1,12 +1,14 @@
 //! What a client publishes: announced by `AddTrack`, described by its offer, in either order.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use livekit_protocol as proto;
 use sfu_core::call::{Track, TrackId};
 use sfu_core::engine::command::{Codec, Command, MediaKind};
 use sfu_core::id::TrackKey;
 use sfu_core::sdp::{PublishOptions, PublishedSection};
+use sfu_core::time::Time;
 
 use super::{Asked, Session};
 use crate::control::Context;
@@ -14,6 +16,8 @@ use crate::livekit::{convert, ids};
 
 /// Announced tracks that may wait for their media (LiveKit's limit).
 const MAX_PENDING: usize = 20;
+/// Longest wait for the offer that carries an announced track. Clients give a negotiation up after 15 s.
+const PENDING_TIME: Duration = Duration::from_mins(1);
 
 /// Longest name of a track or a stream, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
@@ -34,9 +38,15 @@ struct Pending {
     cids: Vec<String>,
     preferred_codec: Option<Codec>,
     track: Track,
+    announced_at: Time,
 }
 
 impl Publications {
+    /// Forgets announcements no media came for: later media must not be taken for theirs.
+    fn expire(&mut self, now: Time) {
+        self.pending.retain(|pending| now.since(pending.announced_at) < PENDING_TIME);
+    }
+
     fn key_of(&self, track: &TrackId) -> Option<TrackKey> {
         self.live.iter().find(|(_, id)| *id == track).map(|(key, _)| *key)
     }
@@ -59,6 +69,7 @@ impl Session {
         request: &proto::AddTrackRequest,
     ) -> Result<proto::TrackPublishedResponse, AnnounceError> {
         let kind = convert::kind(request.r#type).ok_or(AnnounceError::Unsupported)?;
+        self.publications.expire(context.now());
         if let Some(known) = self.publications.pending.iter().find(|pending| pending.cids.contains(&request.cid)) {
             return Ok(published(&request.cid, &known.track));
         }
@@ -73,6 +84,7 @@ impl Session {
             cids: cids.filter(|cid| !cid.is_empty()).cloned().collect(),
             preferred_codec: request.simulcast_codecs.first().and_then(|codec| codec_of(&codec.codec)),
             track,
+            announced_at: context.now(),
         });
         Ok(response)
     }
@@ -80,6 +92,7 @@ impl Session {
     /// Gives m-lines that carry media to the tracks that were announced, as far as both are there.
     pub(super) fn claim(&mut self, context: &mut Context) -> Vec<Asked> {
         let mut asked = Vec::new();
+        self.publications.expire(context.now());
         let open: Vec<_> = self.publisher.offers.unclaimed().collect();
         for (section, pending) in self.matches(&open) {
             let Pending { preferred_codec, mut track, .. } = pending;
@@ -247,5 +260,48 @@ const fn mime_type(codec: Codec) -> &'static str {
         Codec::H264 => "video/H264",
         Codec::H265 => "video/H265",
         Codec::Av1 => "video/AV1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sfu_core::call::TrackSource;
+
+    use super::*;
+
+    fn announced(id: &str, announced_at: Time) -> Pending {
+        let track = Track {
+            id: TrackId(id.into()),
+            key: TrackKey(1),
+            kind: MediaKind::Audio,
+            source: TrackSource::Microphone,
+            name: String::new(),
+            muted: false,
+            width: 0,
+            height: 0,
+            layers: Vec::new(),
+            simulcast: false,
+            mime_type: "audio/opus".into(),
+            mid: String::new(),
+            stream: String::new(),
+            stereo: false,
+            disable_dtx: false,
+            disable_red: false,
+            encryption: 0,
+            audio_features: Vec::new(),
+        };
+        Pending { cids: vec![id.to_owned()], preferred_codec: None, track, announced_at }
+    }
+
+    #[test]
+    fn an_announcement_without_media_is_forgotten_after_a_minute() {
+        let mut publications = Publications::default();
+        publications.pending.push(announced("TR_old", Time::from_millis(0)));
+        publications.pending.push(announced("TR_new", Time::from_millis(30_000)));
+        publications.expire(Time::from_millis(59_999));
+        assert_eq!(publications.pending.len(), 2);
+        publications.expire(Time::from_millis(60_000));
+        let left: Vec<_> = publications.pending.iter().map(|pending| pending.track.id.0.as_str()).collect();
+        assert_eq!(left, ["TR_new"]);
     }
 }
