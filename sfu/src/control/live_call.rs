@@ -5,6 +5,7 @@
 
 mod regular;
 mod signal;
+mod simulate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod media;
 mod participants;
 mod resume;
 mod secrets;
+mod simulate;
 mod speakers;
 mod tcp;
 mod tokens;

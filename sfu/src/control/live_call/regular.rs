@@ -22,6 +22,9 @@ const TOKEN_INTERVAL: Duration = Duration::from_mins(5);
 /// A renewed token outlives the interval at which it is renewed.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
+/// How loud it is to seem to speak, in -dBov.
+const PRETENDED_LEVEL: u8 = 20;
+
 /// When the regular messages are due next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Due {
@@ -46,6 +49,8 @@ impl Due {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     speakers: Speakers,
+    /// Who asked to seem to speak, and until when.
+    pretending: BTreeMap<ParticipantId, Time>,
     grades: BTreeMap<ParticipantId, Graded>,
 }
 
@@ -60,7 +65,22 @@ struct Graded {
 impl Told {
     pub fn forget(&mut self, id: &ParticipantId) {
         self.speakers.forget(id);
+        self.pretending.remove(id);
         self.grades.remove(id);
+    }
+
+    /// Somebody is to seem to speak until then.
+    pub fn pretend(&mut self, id: &ParticipantId, until: Time) {
+        self.pretending.insert(id.clone(), until);
+    }
+
+    /// Ends an interval of speech.
+    fn listen(&mut self, now: Time) -> Vec<SpeakerChange> {
+        self.pretending.retain(|_, until| *until > now);
+        for id in self.pretending.keys() {
+            self.speakers.hear(id, PRETENDED_LEVEL, 100);
+        }
+        self.speakers.tick()
     }
 
     /// Whom a client begins to hear it is told of, and whom it ceases to hear no longer speaks: nothing more would come.
@@ -126,7 +146,7 @@ impl LiveCall {
     pub(super) fn tell_what_is_due(&mut self, context: &Context, now: Time) {
         if now >= self.due.speakers {
             self.due.speakers = now + SPEAKER_INTERVAL;
-            self.tell_speakers();
+            self.tell_speakers(now);
         }
         if now >= self.due.quality {
             self.due.quality = now + QUALITY_INTERVAL;
@@ -145,8 +165,8 @@ impl LiveCall {
     }
 
     /// Everyone hears who of those it receives, or itself, speaks.
-    fn tell_speakers(&mut self) {
-        let changes = self.told.speakers.tick();
+    fn tell_speakers(&mut self, now: Time) {
+        let changes = self.told.listen(now);
         if changes.is_empty() {
             return;
         }

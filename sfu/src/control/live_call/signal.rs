@@ -42,9 +42,9 @@ impl LiveCall {
             }
             Request::SyncState(state) => self.synchronise(context, registry, id, &state),
             Request::Leave(_) => self.leave(context, registry, id),
-            // An ICE-lite server has no use for the client's candidates; pings are answered at the websocket; scenarios
-            // are for tests of LiveKit's own.
-            Request::Trickle(_) | Request::Ping(_) | Request::PingReq(_) | Request::Simulate(_) => (),
+            Request::Simulate(simulate) => self.simulate(context, registry, id, simulate.scenario),
+            // An ICE-lite server has no use for the client's candidates; pings are answered at the websocket.
+            Request::Trickle(_) | Request::Ping(_) | Request::PingReq(_) => (),
             #[expect(deprecated, clippy::match_same_arms, reason = "old clients still send it; descriptions say more")]
             Request::UpdateLayers(_) => (),
             Request::PublishDataTrackRequest(request) => {

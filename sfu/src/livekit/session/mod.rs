@@ -14,6 +14,7 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::{ParticipantId, Track, TrackId};
+use sfu_core::engine::command::Command;
 use sfu_core::id::TransportKey;
 use sfu_core::sdp::{ClientOffers, CodecPolicy, ServerOffers};
 use sfu_core::time::Time;
@@ -233,6 +234,14 @@ impl Session {
             last_message_seq: self.last_data_sequence,
             ..proto::ReconnectResponse::default()
         })
+    }
+
+    /// Ends everything without a word to the client, as when the server fails.
+    pub fn vanish(&mut self, context: &mut Context) {
+        for transport in self.transports() {
+            context.command(self.worker, Command::RemoveTransport { transport: transport.key });
+        }
+        self.outlet.detach();
     }
 
     /// Ends transports and the websocket. The engine forgets tracks and copies with their transports.
