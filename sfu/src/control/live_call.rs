@@ -28,6 +28,9 @@ use crate::metrics::TOO_SLOW_RELIABLE;
 
 /// Between two looks at who is gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long recorders and agents wait for somebody to come, and after the last one left (LiveKit's defaults).
+const EMPTY_TIME: Duration = Duration::from_mins(5);
+const DEPARTURE_TIME: Duration = Duration::from_secs(20);
 /// How long it is known who left, and of how many: longer than any client tries to resume.
 const DEPARTED_TIME: Duration = Duration::from_mins(1);
 const MAX_DEPARTED: usize = 256;
@@ -48,6 +51,7 @@ pub struct LiveCall {
     due: Due,
     /// When it was looked who is gone.
     looked_at: Time,
+    attendance: Attendance,
     room_told: (u32, u32),
     slow_receivers: Throttle,
     /// Who left lately, for those who resume: their clients remove only whom they are told to.
@@ -64,6 +68,7 @@ impl LiveCall {
             ratings: BTreeMap::new(),
             due: Due::after(now),
             looked_at: now,
+            attendance: Attendance { seen_at: now, ever: false },
             room_told: (0, 0),
             slow_receivers: Throttle::default(),
             departed: VecDeque::new(),
@@ -397,8 +402,19 @@ impl LiveCall {
         if now >= self.looked_at + LOOK_INTERVAL {
             self.looked_at = now;
             self.dismiss_who_is_gone(context, registry, now);
+            if self.attendance.is_over(now, self.call.is_attended()) {
+                self.dismiss_everyone(context, registry);
+            }
         }
         self.tell_what_is_due(context, now);
+    }
+
+    /// Only recorders and agents are left, and nobody came for as long as one waits: the call is over.
+    fn dismiss_everyone(&mut self, context: &mut Context, registry: &mut Registry) {
+        tracing::info!(call = self.call.name, "nobody is left but recorders and agents");
+        for id in self.ids_of(|_| true) {
+            self.dismiss(context, registry, &id, Action::Disconnect, proto::DisconnectReason::RoomClosed);
+        }
     }
 
     fn dismiss_who_is_gone(&mut self, context: &mut Context, registry: &mut Registry, now: Time) {
@@ -422,6 +438,24 @@ impl LiveCall {
         for session in self.sessions.values_mut() {
             session.trickle(candidates);
         }
+    }
+}
+
+/// When somebody was here last for whose sake the call is held.
+#[derive(Debug, Clone, Copy)]
+struct Attendance {
+    /// The beginning, if nobody ever was.
+    seen_at: Time,
+    ever: bool,
+}
+
+impl Attendance {
+    /// Takes in whether anybody is here. True when that is not so for too long.
+    fn is_over(&mut self, now: Time, attended: bool) -> bool {
+        if attended {
+            *self = Self { seen_at: now, ever: true };
+        }
+        now.since(self.seen_at) >= if self.ever { DEPARTURE_TIME } else { EMPTY_TIME }
     }
 }
 
@@ -449,7 +483,7 @@ fn reconcile(
 
 fn participant(join: &Join, id: ParticipantId) -> Participant {
     let identity = Identity(join.identity.clone());
-    let mut participant = Participant::new(id, identity, join.grant.permissions(), unix_now_ms());
+    let mut participant = Participant::new(id, identity, join.claims.permissions(), unix_now_ms());
     participant.name.clone_from(&join.claims.name);
     participant.metadata.clone_from(&join.metadata);
     participant.attributes = join.attributes.clone().into_iter().collect();
@@ -481,4 +515,22 @@ fn update(participants: Vec<proto::ParticipantInfo>) -> Response {
 
 fn room_update(call: &Call) -> Response {
     Response::RoomUpdate(proto::RoomUpdate { room: Some(convert::room(call)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_over_some_time_after_the_last_person_left_or_if_none_ever_came() {
+        let at = |seconds: u64| Time::ZERO + Duration::from_secs(seconds);
+        let mut never = Attendance { seen_at: at(100), ever: false };
+        assert!(!never.is_over(at(399), false));
+        assert!(never.is_over(at(400), false));
+        let mut left = Attendance { seen_at: at(100), ever: false };
+        assert!(!left.is_over(at(500), true));
+        assert!(!left.is_over(at(519), false));
+        assert!(left.is_over(at(520), false));
+        assert!(!left.is_over(at(521), true), "somebody came");
+    }
 }

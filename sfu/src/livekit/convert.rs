@@ -54,7 +54,7 @@ pub fn participant(participant: &Participant) -> proto::ParticipantInfo {
 }
 
 fn permission(permissions: &Permissions) -> proto::ParticipantPermission {
-    #[expect(deprecated, reason = "old clients still read `recorder`")]
+    #[expect(deprecated, reason = "old clients still read `recorder` and `agent`")]
     proto::ParticipantPermission {
         can_subscribe: permissions.subscribe,
         can_publish: permissions.publish,
@@ -62,6 +62,7 @@ fn permission(permissions: &Permissions) -> proto::ParticipantPermission {
         can_publish_sources: permissions.publish_sources.iter().map(|source| source_number(*source)).collect(),
         hidden: permissions.hidden,
         recorder: permissions.recorder,
+        agent: permissions.agent,
         can_update_metadata: permissions.update_own_metadata,
         ..proto::ParticipantPermission::default()
     }

@@ -111,6 +111,16 @@ impl Claims {
         renewed
     }
 
+    /// What the holder may do and counts as: what was granted, and what its kind implies.
+    pub fn permissions(&self) -> Permissions {
+        let granted = self.video.clone().unwrap_or_default().permissions();
+        Permissions {
+            recorder: granted.recorder || self.kind == "egress",
+            agent: granted.agent || self.kind == "agent",
+            ..granted
+        }
+    }
+
     /// LiveKit's participant kind as a number.
     pub fn kind_number(&self) -> i32 {
         match self.kind.as_str() {
@@ -331,6 +341,18 @@ mod tests {
         let key = EncodingKey::from_secret(b"secret");
         let token = encode(&Header::new(Algorithm::HS512), &claims, &key).unwrap();
         assert_eq!(verify(&token, &keys()), Err(TokenError::BadSignature));
+    }
+
+    #[test]
+    fn a_recorder_is_one_by_grant_or_by_kind_and_so_is_an_agent() {
+        let of = |kind: &str, recorder, agent| {
+            let video = VideoGrant { recorder, agent, ..VideoGrant::default() };
+            let permissions = Claims { kind: kind.into(), video: Some(video), ..Claims::default() }.permissions();
+            (permissions.recorder, permissions.agent)
+        };
+        assert_eq!(of("", false, false), (false, false));
+        assert_eq!([of("egress", false, false), of("", true, false)], [(true, false); 2]);
+        assert_eq!([of("agent", false, false), of("", false, true)], [(false, true); 2]);
     }
 
     #[test]

@@ -119,3 +119,28 @@ async fn both_kinds_of_ping_are_answered() {
     let old = |seen: &Seen| seen.messages.iter().any(|message| matches!(message, Response::Pong(at) if *at > 0));
     assert!(ana.look(old));
 }
+
+#[tokio::test]
+async fn a_recorder_that_is_left_alone_is_sent_away_and_the_call_ends() {
+    let server = server!();
+    let ana = Join::new("ana").speaking().to(&server).await;
+    let recorder = Join::new("recorder").grant("recorder", true).to(&server).await;
+    recorder.hears(&ana.voice()).await;
+    ana.send(Request::Leave(proto::LeaveRequest::default()));
+    let leave = recorder.leave_received().await;
+    assert_eq!(leave.reason(), proto::DisconnectReason::RoomClosed);
+    assert_eq!(leave.action(), proto::leave_request::Action::Disconnect);
+    recorder.wait("the websocket to end", |seen| seen.hung_up.then_some(())).await;
+    assert!(server.metric("calls_sfu_calls", "").await < 1.0);
+}
+
+#[tokio::test]
+async fn nobody_is_offered_a_hidden_participants_voice() {
+    let server = server!();
+    let hidden = Join::new("hidden").grant("hidden", true).speaking().to(&server).await;
+    let ana = Join::new("ana").to(&server).await;
+    let ben = Join::new("ben").speaking().to(&server).await;
+    ana.hears(&ben.voice()).await;
+    hidden.hears(&ben.voice()).await;
+    assert_eq!(ana.look(|seen| (seen.n_heard(&hidden.voice()), seen.mids.len())), (0, 1));
+}
