@@ -4,12 +4,14 @@
 //! than one way; a look a second is cheap and misses nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use fleet::config::SfuConfig;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
 use crate::keys::Keys;
@@ -33,9 +35,16 @@ pub fn read(path: &Path) -> Result<SfuConfig, ConfigError> {
 pub async fn follow(file: PathBuf, config: watch::Sender<SfuConfig>, key_folder: PathBuf, keys: Keys) {
     let mut look = interval(LOOK_INTERVAL);
     let mut complaint = None;
+    let followed = Arc::new((file, config, key_folder, keys));
     loop {
         look.tick().await;
-        let problem = look_once(&file, &config, &key_folder, &keys).err();
+        let followed = Arc::clone(&followed);
+        // A disk that hangs must not hold up the threads that serve clients.
+        let looked = spawn_blocking(move || {
+            let (file, config, key_folder, keys) = followed.as_ref();
+            look_once(file, config, key_folder, keys)
+        });
+        let problem = looked.await.unwrap_or_else(|error| Err(error.to_string())).err();
         if problem != complaint {
             if let Some(problem) = &problem {
                 tracing::error!(
@@ -79,6 +88,28 @@ fn describe(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_yet_holds_nobody_up() {
+        let folder = std::env::temp_dir().join(format!("calls-config-slow-{}", std::process::id()));
+        fs::create_dir_all(folder.join("keys")).unwrap();
+        fs::write(folder.join("keys/key"), "secret").unwrap();
+        let keys = Keys::from_directory(&folder.join("keys")).unwrap();
+        // Opening a pipe waits for somebody at its other end, as a disk that hangs would.
+        let file = folder.join("sfu.json");
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let (config, _) = watch::channel(SfuConfig::default());
+        runtime.spawn(follow(file.clone(), config, folder.join("keys"), keys));
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        runtime.spawn(async move { sender.send(()) });
+        let served = receiver.recv_timeout(Duration::from_secs(10));
+        // Lets the reader go, so that nothing is left that waits.
+        fs::write(&file, "{}").unwrap();
+        runtime.shutdown_background();
+        assert!(served.is_ok(), "another task was held up");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_broken_file_keeps_the_last_good_configuration() {
