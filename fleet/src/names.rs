@@ -78,7 +78,7 @@ pub const DRAIN_SECONDS: u32 = 60;
 
 /// Exit status of an SFU that found one of its ports taken by another program. Which one, as a sentence, is in its
 /// termination message (`/dev/termination-log`).
-pub const EXIT_PORT_TAKEN: i32 = 98;
+pub const EXIT_PORT_TAKEN: u8 = 98;
 
 /// Host ports of one SFU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,3 @@ pub mod program;
 pub mod serve;
 pub mod tls;
 pub mod worker;
-
-/// Exit code when a port is taken by another program.
-pub const PORT_TAKEN: u8 = 98;

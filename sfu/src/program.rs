@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use fleet::names::EXIT_PORT_TAKEN;
 
 use crate::cli::{Cli, Command};
 use crate::serve::PortTaken;
-use crate::{PORT_TAKEN, logging, serve};
+use crate::{logging, serve};
 
 /// Kubernetes shows what is written here as the reason a container ended.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -27,7 +28,7 @@ pub fn run() -> ExitCode {
         let _ = std::fs::write(TERMINATION_LOG, format!("{error:#}"));
     }
     let taken = error.downcast_ref::<PortTaken>().is_some();
-    ExitCode::from(if taken { PORT_TAKEN } else { 1 })
+    ExitCode::from(if taken { EXIT_PORT_TAKEN } else { 1 })
 }
 
 /// Held by threads without which nothing works: when one of them panics, the process ends and is started anew, instead

@@ -208,7 +208,7 @@ fn ensure_free(address: SocketAddr) -> Result<()> {
     }
 }
 
-/// The port is taken: exit code of [`crate::PORT_TAKEN`], so that the operator can tell.
+/// The port is taken: exit code [`fleet::names::EXIT_PORT_TAKEN`], so that the operator can tell.
 #[derive(Debug, thiserror::Error)]
 #[error("{protocol} port {} for {what} is taken by another program: stop it, or choose another port", address.port())]
 pub struct PortTaken {

@@ -159,7 +159,7 @@ fn container_problem(pod: &Pod, is_sfu: bool, container: &ContainerStatus) -> Op
     let ended =
         ended.or(container.last_state.as_ref().filter(|_| !is_running).and_then(|last| last.terminated.as_ref()))?;
     let said = ended.message.as_deref().unwrap_or_default().trim();
-    if is_sfu && ended.exit_code == EXIT_PORT_TAKEN {
+    if is_sfu && ended.exit_code == i32::from(EXIT_PORT_TAKEN) {
         let said =
             if said.is_empty() { format!("one of the ports {} is taken", host_ports(pod)) } else { said.to_owned() };
         return Some(Problem::new(
