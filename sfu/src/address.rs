@@ -152,7 +152,7 @@ impl Resolver {
                 AddressSource::Stun if stun_servers.is_empty() => continue,
                 AddressSource::Stun => ("Stun", self.ask_stun(&stun_servers).await),
             };
-            match answer {
+            match answer.and_then(|addresses| served(addresses, name)) {
                 Ok(addresses) => {
                     let candidates = candidates(&addresses, self.ports, name);
                     self.known = Some(Known { sources, stun_servers, index, candidates: candidates.clone() });
@@ -239,6 +239,23 @@ fn most_common<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> Option<IpAddr
     votes.into_iter().rev().max_by_key(|(_, votes)| *votes).map(|(address, _)| address)
 }
 
+/// Those of a source's addresses that media is served on: the sockets are IPv4.
+fn served(mut addresses: Vec<IpAddr>, source: &str) -> Result<Vec<IpAddr>, AddressProblem> {
+    let all = addresses.clone();
+    addresses.retain(IpAddr::is_ipv4);
+    if !addresses.is_empty() {
+        return Ok(addresses);
+    }
+    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+    Err(AddressProblem {
+        reason: "NoIPv4Address".into(),
+        message: format!(
+            "The source {source} gives {}, and media is served on IPv4 alone: give an IPv4 address, or leave {source} out of the order.",
+            all.join(", ")
+        ),
+    })
+}
+
 fn no_internal_ip() -> AddressProblem {
     AddressProblem {
         reason: "NoAddress".into(),
@@ -282,6 +299,15 @@ mod tests {
         let offered = Advertised::fixed(&addresses, MediaPorts { udp: 7882, tcp: Some(7881) }, "Local");
         let ports: Vec<_> = offered.candidates.iter().map(|candidate| candidate.port).collect();
         assert_eq!(ports, [7882, 7882, 7881, 7881]);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_not_advertised_and_its_source_is_named() {
+        let (old, new) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::7".parse::<IpAddr>().unwrap());
+        assert_eq!(served(vec![new, old], "Override"), Ok(vec![old]));
+        let problem = served(vec![new], "NodeExternalIP").unwrap_err();
+        assert_eq!(problem.reason, "NoIPv4Address");
+        assert!(problem.message.contains("2001:db8::7") && problem.message.contains("NodeExternalIP"), "{problem:?}");
     }
 
     #[test]

@@ -48,9 +48,9 @@ pub struct ServeArgs {
     #[arg(long = "key", value_name = "KEY:SECRET", requires = "dev", help_heading = "Development")]
     pub api_keys: Vec<KeyPair>,
 
-    /// Address to tell clients, instead of every address of this machine; repeat it for more.
+    /// IPv4 address to tell clients, instead of every address of this machine; repeat it for more.
     #[arg(long, value_name = "IP", requires = "dev", help_heading = "Development")]
-    pub node_ip: Vec<IpAddr>,
+    pub node_ip: Vec<Ipv4Addr>,
 
     /// UDP port of the media, for everybody.
     #[arg(long, value_name = "PORT", default_value_t = 7882, help_heading = "Media")]

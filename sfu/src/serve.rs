@@ -58,7 +58,8 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     if keys.is_empty() {
         keys.insert("devkey".into(), Secret::new("secret"));
     }
-    let addresses = if args.node_ip.is_empty() { address::local_addresses() } else { args.node_ip.clone() };
+    let given = args.node_ip.iter().copied().map(IpAddr::V4).collect::<Vec<_>>();
+    let addresses = if given.is_empty() { address::local_addresses() } else { given };
     let advertised = Advertised::fixed(&addresses, ports(&args), "Local");
     let page = PageConfig { enabled: true, access: PageAccess::Open };
     let config = watch::Sender::new(SfuConfig { page, ..SfuConfig::default() });
