@@ -14,6 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -59,7 +60,7 @@ pub enum SendError {
 /// Opens and keeps connections. Share it by `Arc`.
 #[derive(Debug)]
 pub struct Connector {
-    tls: Reloading<ClientConfig>,
+    tls: Arc<Reloading<ClientConfig>>,
     idle: Mutex<HashMap<SfuAddress, Vec<Idle>>>,
 }
 
@@ -71,7 +72,7 @@ struct Idle {
 
 impl Connector {
     pub fn new(tls: Reloading<ClientConfig>) -> Self {
-        Self { tls, idle: Mutex::default() }
+        Self { tls: Arc::new(tls), idle: Mutex::default() }
     }
 
     /// Reads the certificate directory again from time to time, for ever.
@@ -79,7 +80,10 @@ impl Connector {
         let mut interval = tokio::time::interval(Duration::from_secs(RELOAD_SECONDS));
         loop {
             interval.tick().await;
-            match self.tls.refresh() {
+            let tls = Arc::clone(&self.tls);
+            // A disk that hangs must not hold up the threads that serve clients.
+            let Ok(refreshed) = spawn_blocking(move || tls.refresh()).await else { continue };
+            match refreshed {
                 Ok(true) => info!("the director's certificate was renewed"),
                 Ok(false) => {}
                 Err(error) => warn!(%error, "certificate directory cannot be used; the certificate in force stays"),

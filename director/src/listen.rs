@@ -1,10 +1,9 @@
-//! Accepting HTTP/1.1 connections: how many at once, how long a header may take and be.
+//! Serving HTTP/1.1 connections: how many at once, how long a header may take and be.
 
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -13,18 +12,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// For a header to come, and for an idle connection to bring the next one.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
 /// Longest header: a join carries its token and a compressed offer in the URL.
 const MAX_HEADER_BYTES: usize = 256 << 10;
 const MAX_HEADERS: usize = 100;
-/// After a failed accept (out of file descriptors, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests under way may take to end when the director stops.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -51,41 +46,14 @@ where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let free = Arc::new(Semaphore::new(limit));
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            (accepted, permit) = accept(&listener, &free) => match accepted {
-                Ok((socket, client)) => {
-                    let (answer, stop) = (answer.clone(), stop.clone());
-                    connections.spawn(async move {
-                        serve_connection(socket, client, stop, answer).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "failed to accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(listener);
+    let mut connections = fleet::listen::accept(listener, limit, stop.clone().cancelled_owned(), |socket, client| {
+        serve_connection(socket, client, stop.clone(), answer.clone())
+    })
+    .await;
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(FINISH_LIMIT, finished).await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> (io::Result<(TcpStream, SocketAddr)>, Option<tokio::sync::OwnedSemaphorePermit>) {
-    // The semaphore is never closed; without a permit the connection would only go uncounted.
-    let permit = free.clone().acquire_owned().await.ok();
-    (listener.accept().await, permit)
 }
 
 async fn serve_connection<F, A, B, E>(socket: TcpStream, client: SocketAddr, stop: CancellationToken, answer: F)
@@ -97,9 +65,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if let Err(error) = socket.set_nodelay(true) {
-        debug!(%error, "failed to set TCP_NODELAY");
-    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)

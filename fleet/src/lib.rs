@@ -4,9 +4,12 @@
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
 //! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
 //! - `tls` (feature `tls`): the certificate directory as TLS configurations of either side.
+//! - `listen` (feature `tls`): the loop that accepts connections.
 
 pub mod api;
 pub mod config;
+#[cfg(feature = "tls")]
+pub mod listen;
 pub mod names;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -11,7 +11,6 @@
 //! ```
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 use tracing::{debug, info, warn};
@@ -40,8 +38,6 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For a request's header, and for an idle connection to bring the next one. Longer than directors keep idle
 /// connections, so that they do not send into one that is just closing.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
-/// After a failed accept (out of file descriptors, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// By this header a director says for whom it passes a request on; its own requests are without it.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Where the fleet API's paths begin.
@@ -63,30 +59,22 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let mut reload = tokio::time::interval(Duration::from_secs(RELOAD_SECONDS));
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            _ = reload.tick() => refresh(&tls),
-            Some(_) = connections.join_next() => {}
-            (accepted, permit) = accept(&listener, &free) => match accepted {
-                Ok((socket, address)) => {
-                    let acceptor = TlsAcceptor::from(tls.get());
-                    let router = router.clone();
-                    connections.spawn(async move {
-                        serve_connection(socket, address, acceptor, router).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "failed to accept a control connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+    let reloading = async {
+        let mut reload = tokio::time::interval(Duration::from_secs(RELOAD_SECONDS));
+        loop {
+            reload.tick().await;
+            let tls = Arc::clone(&tls);
+            // A disk that hangs must not hold up the threads that serve clients.
+            let _ = spawn_blocking(move || refresh(&tls)).await;
         }
+    };
+    let serving = fleet::listen::accept(listener, MAX_CONNECTIONS, stop, |socket, address| {
+        serve_connection(socket, address, TlsAcceptor::from(tls.get()), router.clone())
+    });
+    tokio::select! {
+        // What is left is cut.
+        _ = serving => (),
+        () = reloading => (),
     }
 }
 
@@ -99,15 +87,6 @@ fn may_ask(role: Role, path: &str, for_client: bool) -> bool {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> (io::Result<(TcpStream, SocketAddr)>, Option<tokio::sync::OwnedSemaphorePermit>) {
-    // The semaphore is never closed; without a permit the connection would only go uncounted.
-    let permit = free.clone().acquire_owned().await.ok();
-    (listener.accept().await, permit)
-}
-
 fn refresh(tls: &Reloading<ServerConfig>) {
     match tls.refresh() {
         Ok(true) => info!("certificate of the control port renewed"),
@@ -117,9 +96,6 @@ fn refresh(tls: &Reloading<ServerConfig>) {
 }
 
 async fn serve_connection(socket: TcpStream, address: SocketAddr, acceptor: TlsAcceptor, router: Router) {
-    if let Err(error) = socket.set_nodelay(true) {
-        debug!(%error, "failed to set TCP_NODELAY");
-    }
     let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, "control connection refused: TLS handshake failed"),
