@@ -65,10 +65,13 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
+    use fleet::api::AccessToken;
+
     use super::*;
 
     fn round(registrars: u16) -> Round {
-        let claim = Claim { call: "standup".into(), sfu: "mine".into(), replaces: Some("lost".into()) };
+        let (call, token, sfu) = ("standup".into(), AccessToken::default(), "mine".into());
+        let claim = Claim { call, token, sfu, replaces: Some("lost".into()) };
         Round::new(claim, (0..registrars).map(|port| SfuAddress::new("10.0.0.1", port)).collect())
     }
 

@@ -40,6 +40,8 @@ pub enum RequestOutcome {
     Any,
     /// Held, and nothing could take it in time.
     NoRoute,
+    /// Its token does not open the call it would begin.
+    NotAdmitted,
     /// The SFU broke off before it answered.
     Failed,
     /// Not for SFUs: the fleet's own paths, or no proper request.
@@ -58,6 +60,8 @@ pub enum ClaimOutcome {
     Unanswered,
     /// None did.
     Failed,
+    /// The client's token does not open the call.
+    NotAdmitted,
 }
 
 /// Counters and gauges that the director's tasks write.

@@ -23,7 +23,7 @@ use tracing::{debug, info};
 use crate::connect::{ConnectError, Connector, RequestBody, SendError};
 use crate::forward::{self, Kind};
 use crate::metrics::{Metrics, RequestKind, RequestOutcome};
-use crate::route::Router;
+use crate::route::{NoRoute, Router};
 use crate::sfu_address::SfuAddress;
 use crate::trip::{Found, Trip};
 use crate::view::View;
@@ -76,7 +76,7 @@ impl Proxy {
     ) -> Result<Response<ResponseBody>, Infallible> {
         let (mut head, body) = request.into_parts();
         let wanted = Wanted::from_head(&head);
-        let kind = if matches!(wanted, Wanted::Join(_)) { RequestKind::Join } else { RequestKind::Other };
+        let kind = if matches!(wanted, Wanted::Join { .. }) { RequestKind::Join } else { RequestKind::Other };
         if head.method == Method::CONNECT || is_fleets_own(head.uri.path()) {
             self.metrics.request(kind, RequestOutcome::Rejected);
             return Ok(ours(StatusCode::NOT_FOUND, "There is nothing here."));
@@ -106,6 +106,9 @@ impl Proxy {
         loop {
             let (address, found) = match self.router.find(&mut trip).await {
                 Ok(route) => route,
+                Err(NoRoute::NotAdmitted(why)) => {
+                    return (RequestOutcome::NotAdmitted, ours(StatusCode::UNAUTHORIZED, &why));
+                }
                 Err(none) => {
                     info!(error = %none, "request held in vain");
                     let mut response = ours(StatusCode::SERVICE_UNAVAILABLE, &none.to_string());
@@ -114,7 +117,7 @@ impl Proxy {
                     return (RequestOutcome::NoRoute, response);
                 }
             };
-            if matches!(trip.wanted, Wanted::Join(_)) {
+            if matches!(trip.wanted, Wanted::Join { .. }) {
                 self.metrics.join_held(began.elapsed());
             }
             let given_up = self.view.given_up(&address);

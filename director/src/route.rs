@@ -25,7 +25,7 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(2);
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// Placements remembered, at most; further ones are claimed again, which gives the same answer.
 const REMEMBERED_MAX: usize = 16_384;
-/// An answer to a claim is two names.
+/// An answer to a claim is two names, or a sentence.
 const MAX_ANSWER_BYTES: usize = 4096;
 
 /// Decides where requests go. Share it by `Arc`.
@@ -39,13 +39,16 @@ pub struct Router {
     turn: AtomicUsize,
 }
 
-/// Nothing could take the request in time. The text is for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a request goes nowhere. The text is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
     #[error("The media servers are not known yet. Please try again in a moment.")]
     NotSynced,
     #[error("No media server can take this at the moment. Please try again in a moment.")]
     Nobody,
+    /// The registrar's own words: the client's token does not open the call.
+    #[error("{0}")]
+    NotAdmitted(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,9 @@ enum ClaimError {
     Body,
     #[error("no answer within {} s", CLAIM_LIMIT.as_secs())]
     TimedOut,
+    /// The client's token does not open the call: an answer, which every registrar would give.
+    #[error("the client's token is refused")]
+    NotAdmitted(String),
 }
 
 impl Router {
@@ -69,7 +75,8 @@ impl Router {
         Self { view, connector, metrics, placements: Mutex::default(), turn: AtomicUsize::new(0) }
     }
 
-    /// The SFU for the request. Waits for one until the trip's deadline, which is also when it fails.
+    /// The SFU for the request. Waits for one until the trip's deadline, which is also when it fails; at once if the
+    /// client's token does not open the call.
     pub async fn find(&self, trip: &mut Trip) -> Result<(SfuAddress, Found), NoRoute> {
         let mut changes = self.view.changes();
         if let Some(sfu) = trip.wanted.call().and_then(|call| self.remembered(call)) {
@@ -81,12 +88,12 @@ impl Router {
             let decision = trip.decide(&self.view.table(), turn, Instant::now());
             let wake = match decision {
                 Decision::Go(address, found) => {
-                    if matches!(trip.wanted, Wanted::Join(_)) {
+                    if matches!(trip.wanted, Wanted::Join { .. }) {
                         self.view.table().reserve(&address, Instant::now());
                     }
                     return Ok((address, found));
                 }
-                Decision::Claim(round) => match self.claim(round).await {
+                Decision::Claim(round) => match self.claim(round).await? {
                     Some((call, sfu)) => {
                         self.remember(call, sfu.clone());
                         trip.was_claimed(sfu);
@@ -109,13 +116,17 @@ impl Router {
         self.view.change(|table: &mut Table, now| table.refused(address, now));
     }
 
-    /// Asks registrars until the claim stands; the call and the name of its SFU.
-    async fn claim(&self, mut round: Round) -> Option<(String, String)> {
+    /// Asks registrars until the claim stands; the call and the name of its SFU. `None` if none of them answers.
+    async fn claim(&self, mut round: Round) -> Result<Option<(String, String)>, NoRoute> {
         loop {
             match round.next_step() {
                 Step::Ask(registrar, claim) => {
                     match tokio::time::timeout(CLAIM_LIMIT, self.ask(&registrar, &claim)).await {
                         Ok(Ok(placement)) => round.answered(placement),
+                        Ok(Err(ClaimError::NotAdmitted(why))) => {
+                            self.metrics.claimed(ClaimOutcome::NotAdmitted);
+                            return Err(NoRoute::NotAdmitted(why));
+                        }
                         Ok(Err(error)) => {
                             warn!(sfu = %registrar, %error, "registrar does not answer; the next is asked");
                             self.metrics.claimed(ClaimOutcome::Unanswered);
@@ -130,11 +141,11 @@ impl Router {
                 Step::Placed { call, sfu } => {
                     debug!(call_id = %call, %sfu, "call placed");
                     self.metrics.claimed(ClaimOutcome::Stands);
-                    return Some((call, sfu));
+                    return Ok(Some((call, sfu)));
                 }
                 Step::Failed => {
                     self.metrics.claimed(ClaimOutcome::Failed);
-                    return None;
+                    return Ok(None);
                 }
             }
         }
@@ -148,11 +159,14 @@ impl Router {
             .body(Either::Right(Either::Right(body)))?;
         let given_up = self.view.given_up(registrar);
         let response = self.connector.send(registrar, &given_up, request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(ClaimError::Status(response.status()));
-        }
+        let status = response.status();
         let answer = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        Ok(serde_json::from_slice(&answer.map_err(|_| ClaimError::Body)?.to_bytes())?)
+        let answer = answer.map_err(|_| ClaimError::Body)?.to_bytes();
+        match status {
+            StatusCode::OK => Ok(serde_json::from_slice(&answer)?),
+            StatusCode::UNAUTHORIZED => Err(ClaimError::NotAdmitted(String::from_utf8_lossy(&answer).into_owned())),
+            other => Err(ClaimError::Status(other)),
+        }
     }
 
     fn remembered(&self, call: &str) -> Option<String> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fleet::api::Claim;
+use fleet::api::{AccessToken, Claim};
 
 use crate::claim::Round;
 use crate::place;
@@ -97,7 +97,7 @@ impl Trip {
         match (location, &self.wanted) {
             (Location::Known(address), _) if !self.refused.contains(&address) => self.go(address, Found::Running, now),
             (Location::NotReady, _) => Decision::Wait(self.deadline),
-            (_, Wanted::Join(call)) => self.place(&call.clone(), table, now),
+            (_, Wanted::Join { call, token }) => self.place(&call.clone(), token.clone(), table, now),
             (_, Wanted::About(_) | Wanted::Anything) => match self.claimed.as_deref().map(|name| table.named(name)) {
                 Some(Named::Here(address)) if !self.refused.contains(&address) => self.go(address, Found::Claimed, now),
                 _ => self.go_to_anyone(table, turn, now),
@@ -105,7 +105,7 @@ impl Trip {
         }
     }
 
-    fn place(&mut self, call: &str, table: &Table, now: Instant) -> Decision {
+    fn place(&mut self, call: &str, token: AccessToken, table: &Table, now: Instant) -> Decision {
         if let Some(name) = self.claimed.take() {
             match table.named(&name) {
                 Named::Here(address) if !self.refused.contains(&address) => {
@@ -131,7 +131,8 @@ impl Trip {
         let Some(chosen) = chosen.or_else(|| place::choose(table.candidates(), call, &self.refused)) else {
             return Decision::Wait(self.deadline);
         };
-        let claim = Claim { call: call.to_owned(), sfu: chosen.name.to_owned(), replaces: self.replaces.clone() };
+        let (call_name, sfu) = (call.to_owned(), chosen.name.to_owned());
+        let claim = Claim { call: call_name, token, sfu, replaces: self.replaces.clone() };
         Decision::Claim(Round::new(claim, place::rank(table.registrars(), call)))
     }
 

@@ -1,7 +1,7 @@
 //! What a client's request wants: which call, and whether it may begin it.
 //!
-//! The call's name is read from the access token without verifying it: the SFU verifies, the director only sends the
-//! request to where it belongs. Name and token are found exactly where an SFU finds them, or else a join could reach an
+//! The call's name is read from the access token without verifying it: the SFU verifies, and before a call begins its
+//! registrar does; the director only sends the request to where it belongs. Name and token are found exactly where an SFU finds them, or else a join could reach an
 //! SFU that sees a call in it where the director saw none.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use fleet::api::MAX_CALL_NAME;
+use fleet::api::{AccessToken, MAX_CALL_NAME};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Uri, header};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// To be in the call, which begins if it is not there.
-    Join(String),
+    Join { call: String, token: AccessToken },
     /// Something about the call, if it is there.
     About(String),
     /// Something any SFU can answer: the page, mostly.
@@ -39,17 +39,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 impl Wanted {
     /// From a request's head. A name longer than calls may have is none; the SFU says so to the client.
     pub fn from_head(head: &Parts) -> Self {
-        let Some(call) = token(&head.headers, &head.uri).and_then(|token| call_of_token(&token)) else {
+        let token = token(&head.headers, &head.uri).filter(|token| is_token(token));
+        let Some((call, token)) = token.and_then(|token| call_of_token(&token).map(|call| (call, token))) else {
             return Self::Anything;
         };
         // Clients whose base URL ends in a slash ask for `//rtc`.
         let path = format!("/{}", head.uri.path().trim_matches('/'));
-        if JOIN_PATHS.contains(&path.as_str()) && is_websocket(head) { Self::Join(call) } else { Self::About(call) }
+        if JOIN_PATHS.contains(&path.as_str()) && is_websocket(head) {
+            Self::Join { call, token: AccessToken::new(token) }
+        } else {
+            Self::About(call)
+        }
     }
 
     pub fn call(&self) -> Option<&str> {
         match self {
-            Self::Join(call) | Self::About(call) => Some(call),
+            Self::Join { call, .. } | Self::About(call) => Some(call),
             Self::Anything => None,
         }
     }
@@ -72,6 +77,11 @@ fn token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str>> {
     }
     let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.find(|(name, _)| name == "access_token").map(|(_, token)| token)
+}
+
+/// Whether it is made of what tokens are made of. What is not, no SFU takes; and a claim must not grow by escapes.
+fn is_token(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'='))
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +119,10 @@ mod tests {
         token_with(&format!(r#"{{"iss":"key","video":{{"roomJoin":true,"room":"{call}"}}}}"#))
     }
 
+    fn joins(call: &str) -> Wanted {
+        Wanted::Join { call: call.into(), token: AccessToken::new(token_for(call)) }
+    }
+
     fn wanted(uri: &str, headers: &[(&str, &str)]) -> Wanted {
         let mut request = Request::get(uri);
         for (name, value) in headers {
@@ -124,10 +138,10 @@ mod tests {
         let token = token_for("standup");
         for path in ["/rtc", "/rtc/", "//rtc", "/rtc/v1"] {
             let uri = format!("{path}?protocol=16&access_token={token}");
-            assert_eq!(wanted(&uri, &WEBSOCKET), Wanted::Join("standup".into()), "{path}");
+            assert_eq!(wanted(&uri, &WEBSOCKET), joins("standup"), "{path}");
         }
         let resume = format!("/rtc?reconnect=1&sid=PA_1&access_token={token}");
-        assert_eq!(wanted(&resume, &WEBSOCKET), Wanted::Join("standup".into()));
+        assert_eq!(wanted(&resume, &WEBSOCKET), joins("standup"));
     }
 
     #[test]
@@ -145,6 +159,8 @@ mod tests {
         assert_eq!(wanted("/c/standup", &[]), Wanted::Anything);
         assert_eq!(wanted("/rtc?access_token=nonsense", &WEBSOCKET), Wanted::Anything);
         assert_eq!(wanted("/rtc?access_token=a.b.c", &WEBSOCKET), Wanted::Anything);
+        let with_more = format!("/rtc?access_token={}%00", token_for("standup"));
+        assert_eq!(wanted(&with_more, &WEBSOCKET), Wanted::Anything);
         let too_long = token_for(&"x".repeat(MAX_CALL_NAME + 1));
         assert_eq!(wanted(&format!("/rtc?access_token={too_long}"), &WEBSOCKET), Wanted::Anything);
         let list = token_with(r#"{"video":{"roomList":true}}"#);

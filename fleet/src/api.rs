@@ -115,17 +115,44 @@ pub enum FleetEvent {
 ///
 /// The SFU that is asked is the *registrar* of the name; it is seldom the SFU the call is to live at. Directors choose
 /// registrars by rendezvous hash, so that those who see the same SFUs ask the same ones.
+///
+/// It is written down only if [`Claim::token`] opens the call; the answer is 401 and a sentence for the client if not. So
+/// whoever has no token can neither fill a registrar's memory nor choose where a call is to live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Name of the call (LiveKit room).
     pub call: String,
+    /// The token of the client whose join makes the director claim. Directors have no keys: they pass it on unread.
+    #[serde(default)]
+    pub token: AccessToken,
     /// Pod name of the SFU.
     pub sfu: String,
     /// Pod name of an SFU that cannot take the call (gone, or draining). If the claim that stands names it, this claim
     /// takes its place; of two directors who say so at once, the first wins and both learn its choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+}
+
+/// A client's access token as it came. Never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessToken(String);
+
+impl AccessToken {
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("AccessToken(…)")
+    }
 }
 
 /// Answer to a [`Claim`]: where the call is to live, whoever asked for that first.
@@ -139,4 +166,16 @@ pub struct Placement {
     /// The call runs at the answering SFU itself. That is a fact and stands above any claim.
     #[serde(default)]
     pub running: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claims_token_is_never_printed() {
+        let token = AccessToken::new("e30.hidden.c2ln");
+        let claim = Claim { call: "standup".into(), token, sfu: "sfu-a".into(), replaces: None };
+        assert!(!format!("{claim:?}").contains("hidden"));
+    }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use fleet::api::{CLAIM_SECONDS, Claim};
 
-/// Claims held at most. Directors claim once for each new call, so this is reached only by a director gone wrong.
+/// Claims held at most. Directors claim once for each new call, and only for clients whose token opens it, so this is
+/// reached only by a director gone wrong.
 pub const MAX_CLAIMS: usize = 65_536;
 
 /// The claims that stand.
@@ -73,10 +74,12 @@ impl ClaimTable {
 
 #[cfg(test)]
 mod tests {
+    use fleet::api::AccessToken;
+
     use super::*;
 
     fn claim(call: &str, sfu: &str) -> Claim {
-        Claim { call: call.into(), sfu: sfu.into(), replaces: None }
+        Claim { call: call.into(), token: AccessToken::default(), sfu: sfu.into(), replaces: None }
     }
 
     fn replacing(call: &str, sfu: &str, replaces: &str) -> Claim {

@@ -4,6 +4,7 @@
 //! - a `tokio::sync::watch` channel with its [`SfuStatus`], written when state or addresses change and about once a
 //!   second with the load; every write becomes a line for every reader;
 //! - a [`RunningCalls`], told when a call begins and ends, on the thread that decides it;
+//! - a function that says whether a claim's token opens its call ([`super::admit`]);
 //! - a function that starts the drain (returning at once; repeated calls are harmless).
 //!
 //! The router holds no connection's identity: [`super::tls`] lets in only who may be here. Merge [`router`] into the
@@ -33,8 +34,8 @@ use super::claims::ClaimTable;
 /// Changes a reader may be behind before its stream ends; it then comes back for a new snapshot. A full hour's burst of
 /// a large SFU, a second's worth of it at a time, fits many times over.
 const CHANGES_KEPT: usize = 1024;
-/// A claim is two names.
-const MAX_CLAIM_BYTES: usize = 4096;
+/// A claim is a token and three names. A token comes in a request's header, of which directors take 256 KiB.
+const MAX_CLAIM_BYTES: usize = (256 + 4) << 10;
 
 /// The calls that run here, and whoever follows them.
 #[derive(Debug)]
@@ -87,12 +88,20 @@ impl RunningCalls {
     }
 }
 
+/// Says whether a claim's token opens the call it names.
+type Admit = dyn Fn(&Claim) -> Result<(), NotAdmitted> + Send + Sync;
+
+/// The token of a claim does not open its call: why, as a sentence for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAdmitted(pub String);
+
 /// What the fleet API reads and does. Cheap to clone.
 #[derive(Clone)]
 pub struct FleetHandle {
     status: watch::Receiver<SfuStatus>,
     calls: Arc<RunningCalls>,
     claims: Arc<Mutex<ClaimTable>>,
+    admit: Arc<Admit>,
     drain: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -107,9 +116,10 @@ impl FleetHandle {
     pub fn new(
         status: watch::Receiver<SfuStatus>,
         calls: Arc<RunningCalls>,
+        admit: impl Fn(&Claim) -> Result<(), NotAdmitted> + Send + Sync + 'static,
         drain: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { status, calls, claims: Arc::default(), drain: Arc::new(drain) }
+        Self { status, calls, claims: Arc::default(), admit: Arc::new(admit), drain: Arc::new(drain) }
     }
 }
 
@@ -136,6 +146,9 @@ async fn drain(State(handle): State<FleetHandle>) -> StatusCode {
 async fn claim(State(handle): State<FleetHandle>, Json(claim): Json<Claim>) -> Response {
     if claim.call.is_empty() || claim.call.len() > MAX_CALL_NAME || claim.sfu.is_empty() {
         return (StatusCode::BAD_REQUEST, "a claim names a call and an SFU").into_response();
+    }
+    if let Err(NotAdmitted(why)) = (handle.admit)(&claim) {
+        return (StatusCode::UNAUTHORIZED, why).into_response();
     }
     let call = claim.call.clone();
     if handle.calls.contains(&call) {

@@ -4,6 +4,7 @@
 //! [`fleet_api`] talks to director and operator. [`serve`] puts them together.
 
 pub mod address;
+pub mod admit;
 pub mod app;
 pub mod claims;
 pub mod cli;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fleet::api::{SfuLoad, SfuState, SfuStatus};
+use fleet::api::{Claim, SfuLoad, SfuState, SfuStatus};
 use fleet::config::{PageAccess, PageConfig, SfuConfig};
 use sfu_core::transport::certificate::Certificate;
 use sfu_core::transport::dtls::DtlsIdentity;
@@ -24,7 +24,7 @@ use crate::fleet_api::{self, FleetHandle, RunningCalls};
 use crate::keys::{Keys, Secret};
 use crate::metrics::Metrics;
 use crate::worker::{self, StunAnswer, Workers};
-use crate::{config, health, tls};
+use crate::{admit, config, health, tls};
 
 /// Events of media threads that may wait for control.
 const WORKER_EVENTS: usize = 16 * 1024;
@@ -111,7 +111,9 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
         [tokio::spawn(resolver.run()), tokio::spawn(config::follow(file.clone(), config, key_folder.clone(), keys))];
 
     let drain_asked = core.control.clone();
-    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), move || drain_asked.drain());
+    let in_force = core.app.keys.clone();
+    let admit = move |claim: &Claim| admit::admit(claim, &in_force);
+    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit, move || drain_asked.drain());
     let router = app::router(core.app.clone()).merge(fleet_api::router(handle));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let front = tokio::spawn(tls::serve(https, server_tls, router, async {

@@ -34,7 +34,7 @@ fn table(now: Instant) -> Table {
 }
 
 fn join(call: &str, now: Instant) -> Trip {
-    Trip::new(Wanted::Join(call.into()), now + HOLD)
+    Trip::new(Wanted::Join { call: call.into(), token: AccessToken::default() }, now + HOLD)
 }
 
 /// A decision as text: `go 1 Running`, `claim sfu-1`, `claim sfu-1 replacing sfu-2`, `wait`.

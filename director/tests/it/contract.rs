@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use calls_director::connect::{ConnectError, Connector};
 use fleet::api::{
-    CLAIMS_PATH, Claim, DRAIN_PATH, FleetEvent, INFO_PATH, Placement, SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS,
-    WATCH_PATH,
+    AccessToken, CLAIMS_PATH, Claim, DRAIN_PATH, FleetEvent, INFO_PATH, Placement, SfuState, SfuStatus,
+    WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
 };
 use fleet::names::tls_name;
 use http_body_util::{BodyExt, Either, Empty, Full};
@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
 use crate::fake_sfu::FakeSfu;
-use crate::fleet_bench::within;
+use crate::fleet_bench::{token_for, within};
 
 /// A caller with a certificate of its own.
-struct Caller {
+pub struct Caller {
     connector: Arc<Connector>,
     end: CancellationToken,
 }
 
 impl Caller {
-    fn named(certificates: &Certificates, name: &str) -> Self {
+    pub fn named(certificates: &Certificates, name: &str) -> Self {
         Self { connector: Arc::new(Connector::new(certificates.client(name))), end: CancellationToken::new() }
     }
 
@@ -42,8 +42,9 @@ impl Caller {
         within(self.connector.send(&sfu.address, &self.end, request.body(body).unwrap())).await.unwrap()
     }
 
-    async fn claim(&self, sfu: &FakeSfu, call: &str, at: &str) -> Placement {
-        let claim = Claim { call: call.into(), sfu: at.into(), replaces: None };
+    pub async fn claim(&self, sfu: &FakeSfu, call: &str, at: &str) -> Placement {
+        let token = AccessToken::new(token_for(call));
+        let claim = Claim { call: call.into(), token, sfu: at.into(), replaces: None };
         let claim = serde_json::to_string(&claim).unwrap();
         let answer = self.send(sfu, Method::POST, CLAIMS_PATH, Some(&claim)).await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -96,10 +97,13 @@ async fn a_registrar_answers_the_first_choice_and_its_own_calls_first_of_all() {
     sfu.calls.started("standup");
     assert_eq!(director.claim(&sfu, "standup", "sfu-c").await, placement("sfu-a", true));
 
-    let long = serde_json::to_string(&Claim { call: "x".repeat(257), sfu: "sfu-a".into(), replaces: None }).unwrap();
+    let token = AccessToken::new(token_for("standup"));
+    let long = Claim { call: "x".repeat(257), token, sfu: "sfu-a".into(), replaces: None };
+    let long = serde_json::to_string(&long).unwrap();
     for (body, status) in [
         (long.as_str(), StatusCode::BAD_REQUEST),
         (r#"{"call":"","sfu":"sfu-a"}"#, StatusCode::BAD_REQUEST),
+        (r#"{"call":"standup","sfu":"sfu-a"}"#, StatusCode::UNAUTHORIZED),
         ("nonsense", StatusCode::BAD_REQUEST),
     ] {
         assert_eq!(director.send(&sfu, Method::POST, CLAIMS_PATH, Some(body)).await.status(), status, "{body}");

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use calls_director::sfu_address::SfuAddress;
-use fleet::api::{REFUSED_DRAINING, REFUSED_HEADER, SfuLoad, SfuState, SfuStatus};
+use fleet::api::{Claim, REFUSED_DRAINING, REFUSED_HEADER, SfuLoad, SfuState, SfuStatus};
 use fleet::names::tls_name;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
-use crate::sfu::fleet_api::{self, FleetHandle, RunningCalls};
+use crate::fleet_bench::is_signed;
+use crate::sfu::fleet_api::{self, FleetHandle, NotAdmitted, RunningCalls};
 use crate::sfu::tls;
 
 pub struct FakeSfu {
@@ -75,7 +76,7 @@ impl FakeSfu {
             .route("/rtc", get(join))
             .fallback(any(echo))
             .with_state(served)
-            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), drain)));
+            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), admit, drain)));
         let address = listener.local_addr().unwrap().into();
         let stop = killed.clone();
         let tls = certificates.server(tls_name::SFU);
@@ -109,7 +110,15 @@ impl Drop for FakeSfu {
     }
 }
 
+/// As an SFU verifies a claim's token, with signatures of [`crate::fleet_bench::token_for`].
+fn admit(claim: &Claim) -> Result<(), NotAdmitted> {
+    if is_signed(claim.token.as_str()) { Ok(()) } else { Err(NotAdmitted("the signature does not match".into())) }
+}
+
 async fn join(State(sfu): State<Served>, Query(query): Query<JoinQuery>, upgrade: WebSocketUpgrade) -> Response {
+    if !is_signed(&query.access_token) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     let call = crate::fleet_bench::call_of(&query.access_token);
     if sfu.refusing.load(Ordering::Relaxed) && !sfu.calls.contains(&call) {
         return (StatusCode::SERVICE_UNAVAILABLE, [(REFUSED_HEADER, REFUSED_DRAINING)]).into_response();

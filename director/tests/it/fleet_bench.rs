@@ -61,7 +61,11 @@ impl Served {
 
     /// Joins `call`; the websocket, and the name of the SFU at its other end.
     pub async fn join(&self, call: &str) -> Result<(Socket, String), tungstenite::Error> {
-        let url = format!("ws://{}/rtc?protocol=16&access_token={}", self.address, token_for(call));
+        self.join_with(&token_for(call)).await
+    }
+
+    pub async fn join_with(&self, token: &str) -> Result<(Socket, String), tungstenite::Error> {
+        let url = format!("ws://{}/rtc?protocol=16&access_token={token}", self.address);
         let (mut socket, _) = connect_async(url).await?;
         let name = next(&mut socket).await?.into_text()?.to_string();
         Ok((socket, name))
@@ -109,7 +113,19 @@ pub fn text(response: &Response<Bytes>) -> &str {
 
 pub fn token_for(call: &str) -> String {
     let claims = format!(r#"{{"video":{{"roomJoin":true,"room":"{call}"}}}}"#);
-    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    format!("e30.{}.{SIGNATURE}", URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// The same from somebody who has no key.
+pub fn forged_token_for(call: &str) -> String {
+    token_for(call).replace(SIGNATURE, "Zm9yZ2Vk")
+}
+
+/// What a [`FakeSfu`] takes for a signature.
+const SIGNATURE: &str = "c2ln";
+
+pub fn is_signed(token: &str) -> bool {
+    token.rsplit('.').next() == Some(SIGNATURE)
 }
 
 /// The call in a token of [`token_for`].

@@ -13,7 +13,7 @@ use calls_director::sfu_address::SfuAddress;
 use calls_director::table::Table;
 use calls_director::trip::{Decision, HOLD, Trip};
 use calls_director::wanted::Wanted;
-use fleet::api::{Claim, FleetEvent, Placement, SfuLoad, SfuState, SfuStatus};
+use fleet::api::{AccessToken, Claim, FleetEvent, Placement, SfuLoad, SfuState, SfuStatus};
 use proptest::prelude::*;
 
 use crate::sfu::claims::ClaimTable;
@@ -138,7 +138,8 @@ impl World {
         match kind % 16 {
             0..=2 => {
                 let call = format!("call-{}", what % CALLS);
-                let trip = Trip::new(Wanted::Join(call.clone()), self.now + HOLD);
+                let trip =
+                    Trip::new(Wanted::Join { call: call.clone(), token: AccessToken::default() }, self.now + HOLD);
                 let director = which % self.directors.len();
                 self.joins.push(Join { director, call, trip, stage: Stage::Deciding });
             }

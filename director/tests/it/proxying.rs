@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleet::api::SfuState;
+use fleet::names::tls_name;
 use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Error;
 
 use crate::certificates::Certificates;
+use crate::contract::Caller;
 use crate::fake_sfu::FakeSfu;
-use crate::fleet_bench::{Served, echoed, next, request, text, token_for, until};
+use crate::fleet_bench::{Served, echoed, forged_token_for, next, request, text, token_for, until};
 
 #[tokio::test]
 async fn a_burst_of_first_joins_at_two_directors_splits_no_call() {
@@ -62,6 +64,28 @@ async fn binary_frames_pass_both_ways_whatever_their_size() {
     drop(socket);
     until("the websocket is gone", async || director.metric("calls_director_websockets").await.as_deref() == Some("0"))
         .await;
+}
+
+#[tokio::test]
+async fn forged_tokens_claim_no_name_and_are_told_so() {
+    let certificates = Certificates::new();
+    let sfus = [FakeSfu::start(&certificates, "sfu-a").await, FakeSfu::start(&certificates, "sfu-b").await];
+    let director = Served::start(&certificates, &[&sfus[0], &sfus[1]]).await;
+    let forged: Vec<_> = (0..200).map(|n| forged_token_for(&format!("call-{n}"))).collect();
+    for refused in join_all(forged.iter().map(|token| director.join_with(token))).await {
+        match refused {
+            Err(Error::Http(response)) => assert_eq!(response.status(), StatusCode::UNAUTHORIZED),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+    // No name is taken: whoever has a key begins each of these calls where they like.
+    let own = Caller::named(&certificates, tls_name::DIRECTOR);
+    for n in 0..200 {
+        for sfu in &sfus {
+            assert_eq!(own.claim(sfu, &format!("call-{n}"), "elsewhere").await.sfu, "elsewhere");
+        }
+    }
+    assert_eq!(director.metric("calls_director_claims_total{outcome=\"NotAdmitted\"}").await.as_deref(), Some("200"));
 }
 
 #[tokio::test]
