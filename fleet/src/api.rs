@@ -5,14 +5,12 @@
 //! | `GET /fleet/v1/info` | [`SfuStatus`] | operator, every few seconds |
 //! | `GET /fleet/v1/watch` | [`FleetEvent`]s, one JSON document a line, the first a snapshot | each director replica |
 //! | `POST /fleet/v1/claims` with [`Claim`] | [`Placement`]: the placement that stands | director, before a call's first join |
-//! | `POST /fleet/v1/drain` | empty | operator |
 
 use serde::{Deserialize, Serialize};
 
 pub const INFO_PATH: &str = "/fleet/v1/info";
 pub const WATCH_PATH: &str = "/fleet/v1/watch";
 pub const CLAIMS_PATH: &str = "/fleet/v1/claims";
-pub const DRAIN_PATH: &str = "/fleet/v1/drain";
 
 /// A watch line is sent at least this often, so that a reader can tell a quiet SFU from a dead one.
 pub const WATCH_HEARTBEAT_SECONDS: u64 = 1;

@@ -4,8 +4,7 @@
 //! - a `tokio::sync::watch` channel with its [`SfuStatus`], written when state or addresses change and about once a
 //!   second with the load; every write becomes a line for every reader;
 //! - a [`RunningCalls`], told when a call begins and ends, on the thread that decides it;
-//! - a function that says whether a claim's token opens its call ([`super::admit`]);
-//! - a function that starts the drain (returning at once; repeated calls are harmless).
+//! - a function that says whether a claim's token opens its call ([`super::admit`]).
 //!
 //! The router holds no connection's identity: [`super::tls`] lets in only who may be here. Merge [`router`] into the
 //! SFU's own router and give the whole to [`super::tls::serve`].
@@ -22,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fleet::api::{
-    CLAIMS_PATH, Claim, DRAIN_PATH, FleetEvent, INFO_PATH, MAX_CALL_NAME, Placement, SfuStatus,
+    CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, MAX_CALL_NAME, Placement, SfuStatus,
     WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
 };
 use futures_util::stream;
@@ -102,7 +101,6 @@ pub struct FleetHandle {
     calls: Arc<RunningCalls>,
     claims: Arc<Mutex<ClaimTable>>,
     admit: Arc<Admit>,
-    drain: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for FleetHandle {
@@ -112,14 +110,12 @@ impl std::fmt::Debug for FleetHandle {
 }
 
 impl FleetHandle {
-    /// `drain` is called for each request to drain; it must return at once and do nothing the second time.
     pub fn new(
         status: watch::Receiver<SfuStatus>,
         calls: Arc<RunningCalls>,
         admit: impl Fn(&Claim) -> Result<(), NotAdmitted> + Send + Sync + 'static,
-        drain: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { status, calls, claims: Arc::default(), admit: Arc::new(admit), drain: Arc::new(drain) }
+        Self { status, calls, claims: Arc::default(), admit: Arc::new(admit) }
     }
 }
 
@@ -129,18 +125,12 @@ pub fn router(handle: FleetHandle) -> Router {
         .route(INFO_PATH, get(info))
         .route(WATCH_PATH, get(watch_stream))
         .route(CLAIMS_PATH, post(claim))
-        .route(DRAIN_PATH, post(drain))
         .layer(DefaultBodyLimit::max(MAX_CLAIM_BYTES))
         .with_state(handle)
 }
 
 async fn info(State(handle): State<FleetHandle>) -> Json<SfuStatus> {
     Json(handle.status.borrow().clone())
-}
-
-async fn drain(State(handle): State<FleetHandle>) -> StatusCode {
-    (handle.drain)();
-    StatusCode::NO_CONTENT
 }
 
 async fn claim(State(handle): State<FleetHandle>, Json(claim): Json<Claim>) -> Response {

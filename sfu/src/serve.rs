@@ -110,10 +110,9 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let background =
         [tokio::spawn(resolver.run()), tokio::spawn(config::follow(file.clone(), config, key_folder.clone(), keys))];
 
-    let drain_asked = core.control.clone();
     let in_force = core.app.keys.clone();
     let admit = move |claim: &Claim| admit::admit(claim, &in_force);
-    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit, move || drain_asked.drain());
+    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit);
     let router = app::router(core.app.clone()).merge(fleet_api::router(handle));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let front = tokio::spawn(tls::serve(https, server_tls, router, async {

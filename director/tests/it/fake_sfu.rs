@@ -62,8 +62,6 @@ impl FakeSfu {
             load: SfuLoad::default(),
         });
         let calls = Arc::new(RunningCalls::default());
-        let draining = status.clone();
-        let drain = move || draining.send_modify(|status| status.state = SfuState::Draining);
         let served = Served {
             name: name.into(),
             calls: calls.clone(),
@@ -76,7 +74,7 @@ impl FakeSfu {
             .route("/rtc", get(join))
             .fallback(any(echo))
             .with_state(served)
-            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), admit, drain)));
+            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), admit)));
         let address = listener.local_addr().unwrap().into();
         let stop = killed.clone();
         let tls = certificates.server(tls_name::SFU);
@@ -87,10 +85,6 @@ impl FakeSfu {
     /// Changes what it says of itself.
     pub fn report(&self, change: impl FnOnce(&mut SfuStatus)) {
         self.status.send_modify(change);
-    }
-
-    pub fn state(&self) -> SfuState {
-        self.status.borrow().state
     }
 
     /// Refuses new calls, before saying so to anybody who watches.

@@ -242,7 +242,6 @@ async fn the_fleets_own_paths_are_closed_to_clients() {
     let sfu = FakeSfu::start(&certificates, "sfu-a").await;
     let director = Served::start(&certificates, &[&sfu]).await;
     assert_eq!(director.get("/fleet/v1/info").await.status(), StatusCode::NOT_FOUND);
-    let drain = Request::post("//fleet/v1/drain").body(Full::default()).unwrap();
-    assert_eq!(request(director.address, drain).await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(sfu.state(), SfuState::Active);
+    let claim = Request::post("//fleet/v1/claims").body(Full::default()).unwrap();
+    assert_eq!(request(director.address, claim).await.status(), StatusCode::NOT_FOUND);
 }
