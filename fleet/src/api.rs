@@ -16,8 +16,8 @@ pub const CLAIMS_PATH: &str = "/fleet/v1/claims";
 pub const WATCH_HEARTBEAT_SECONDS: u64 = 1;
 /// Response header by which an SFU says why it refused; see [`REFUSED_DRAINING`].
 pub const REFUSED_HEADER: &str = "x-calls-refused";
-/// Value of [`REFUSED_HEADER`] with status 503: "I take no new calls, and this call is not here." The director then
-/// tries another SFU.
+/// Value of [`REFUSED_HEADER`] with status 503: "I take no calls any more, and this one is not here." The director
+/// then tries another SFU.
 pub const REFUSED_DRAINING: &str = "draining";
 /// How long a claim stands after it was last asked for. Long enough for the call to begin and every director to see it;
 /// short enough that nobody is sent to an old choice long after.
@@ -51,7 +51,7 @@ pub enum SfuState {
     /// No address to advertise yet.
     Starting,
     Active,
-    /// Refuses new calls; participants of its running calls are still served.
+    /// Has ended its calls, whose clients it asked to come again, and refuses every join: another SFU is to take them.
     Draining,
 }
 

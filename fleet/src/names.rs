@@ -72,7 +72,8 @@ pub mod port_name {
 /// new SFU can stand on the same node at once.
 pub const SLOTS: u16 = 2;
 
-/// How long an SFU that is told to go (SIGTERM) serves the calls it has. Well below the ten minutes that drains of nodes
+/// How long an SFU that is told to go (SIGTERM) waits for its people to be gone: it ends its calls at once and asks their
+/// clients to come again, together, elsewhere. Well below the ten minutes that drains of nodes
 /// are patient; a pod's grace period is this and a margin.
 pub const DRAIN_SECONDS: u32 = 60;
 

@@ -29,6 +29,7 @@ pub struct FakeSfu {
     pub calls: Arc<RunningCalls>,
     status: watch::Sender<SfuStatus>,
     refusing: Arc<AtomicBool>,
+    dispersed: CancellationToken,
     killed: CancellationToken,
 }
 
@@ -38,8 +39,12 @@ struct Served {
     calls: Arc<RunningCalls>,
     status: watch::Sender<SfuStatus>,
     refusing: Arc<AtomicBool>,
+    dispersed: CancellationToken,
     killed: CancellationToken,
 }
+
+/// Told to clients of a call that drains.
+pub const LEAVE: &str = "leave";
 
 #[derive(Deserialize)]
 struct JoinQuery {
@@ -67,9 +72,11 @@ impl FakeSfu {
             calls: calls.clone(),
             status: status.clone(),
             refusing: Arc::default(),
+            dispersed: CancellationToken::new(),
             killed: CancellationToken::new(),
         };
-        let (refusing, killed) = (served.refusing.clone(), served.killed.clone());
+        let (refusing, dispersed, killed) =
+            (served.refusing.clone(), served.dispersed.clone(), served.killed.clone());
         let app = Router::new()
             .route("/rtc", get(join))
             .fallback(any(echo))
@@ -79,7 +86,7 @@ impl FakeSfu {
         let stop = killed.clone();
         let tls = certificates.server(tls_name::SFU);
         tokio::spawn(async move { tls::serve(listener, tls, app, stop.cancelled_owned()).await });
-        Self { name: name.into(), address, calls, status, refusing, killed }
+        Self { name: name.into(), address, calls, status, refusing, dispersed, killed }
     }
 
     /// Changes what it says of itself.
@@ -87,9 +94,14 @@ impl FakeSfu {
         self.status.send_modify(change);
     }
 
-    /// Refuses new calls, before saying so to anybody who watches.
-    pub fn refuse_new_calls(&self) {
+    /// What the SFU does on SIGTERM: from now on every join is refused, `calls` (all it has) end, and their clients are
+    /// told to come again. Its state follows when the test reports it.
+    pub fn drain(&self, calls: &[&str]) {
         self.refusing.store(true, Ordering::Relaxed);
+        for call in calls {
+            self.calls.ended(call);
+        }
+        self.dispersed.cancel();
     }
 
     /// As `kill -9` would: the listener and every connection are gone.
@@ -114,7 +126,7 @@ async fn join(State(sfu): State<Served>, Query(query): Query<JoinQuery>, upgrade
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let call = crate::fleet_bench::call_of(&query.access_token);
-    if sfu.refusing.load(Ordering::Relaxed) && !sfu.calls.contains(&call) {
+    if sfu.refusing.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, [(REFUSED_HEADER, REFUSED_DRAINING)]).into_response();
     }
     sfu.calls.started(&call);
@@ -122,16 +134,19 @@ async fn join(State(sfu): State<Served>, Query(query): Query<JoinQuery>, upgrade
     upgrade.max_message_size(16 << 20).max_frame_size(16 << 20).on_upgrade(move |socket| talk(sfu, socket))
 }
 
-/// Says its name, then gives back what it gets, until the client goes or the SFU is killed.
+/// Says its name, then gives back what it gets, until the client goes, is sent away, or the SFU is killed.
 async fn talk(sfu: Served, mut socket: WebSocket) {
     let talking = async {
         socket.send(Message::Text(sfu.name.as_str().into())).await.ok()?;
-        while let Some(Ok(message)) = socket.recv().await {
-            if matches!(message, Message::Binary(_)) {
-                socket.send(message).await.ok()?;
+        loop {
+            tokio::select! {
+                message = socket.recv() => match message?.ok()? {
+                    message @ Message::Binary(_) => socket.send(message).await.ok()?,
+                    _ => {}
+                },
+                () = sfu.dispersed.cancelled() => return socket.send(Message::Text(LEAVE.into())).await.ok(),
             }
         }
-        Some(())
     };
     tokio::select! {
         _ = talking => {}

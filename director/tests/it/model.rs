@@ -167,6 +167,9 @@ impl World {
 
     fn drain(&mut self, sfu: usize) {
         self.sfus[sfu].draining = true;
+        for call in std::mem::take(&mut self.sfus[sfu].calls) {
+            self.tell_all(sfu, Some(&FleetEvent::CallEnded { call }));
+        }
         let status = self.status(sfu);
         self.tell_all(sfu, Some(&FleetEvent::Status { status }));
     }
@@ -241,7 +244,7 @@ impl World {
             let _ = self.directors[join.director].table.refused(&address(sfu), self.now);
             return Stage::Deciding;
         }
-        if there.draining && !there.calls.contains(&join.call) {
+        if there.draining {
             join.trip.was_refused(address(sfu));
             return Stage::Deciding;
         }

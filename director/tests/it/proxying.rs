@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use crate::certificates::Certificates;
 use crate::contract::Caller;
-use crate::fake_sfu::FakeSfu;
+use crate::fake_sfu::{FakeSfu, LEAVE};
 use crate::fleet_bench::{Served, echoed, forged_token_for, next, request, text, token_for, until};
 
 #[tokio::test]
@@ -152,23 +152,35 @@ async fn what_is_held_in_vain_is_told_so_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_draining_sfu_keeps_its_calls_and_gets_no_new_ones() {
+async fn the_people_of_a_draining_sfu_meet_again_at_another() {
     let certificates = Certificates::new();
     let (draining, other) =
         (FakeSfu::start(&certificates, "sfu-a").await, FakeSfu::start(&certificates, "sfu-b").await);
-    draining.calls.started("standup");
-    // Every new call would go to the draining one.
+    // Every call goes to the one that will drain.
     other.report(|status| status.load.percent = 90);
-    let director = Served::start(&certificates, &[&draining, &other]).await;
-    assert_eq!(director.join("retro").await.unwrap().1, "sfu-a");
-
-    // It refuses before anybody heard of its draining.
-    draining.refuse_new_calls();
-    assert_eq!(director.join("planning").await.unwrap().1, "sfu-b");
-    draining.report(|status| status.state = SfuState::Draining);
-    assert_eq!(director.join("review").await.unwrap().1, "sfu-b");
+    let directors =
+        [Served::start(&certificates, &[&draining, &other]).await, Served::start(&certificates, &[&draining, &other]).await];
+    let mut sockets = Vec::new();
     for call in ["standup", "retro"] {
-        assert_eq!(director.join(call).await.unwrap().1, "sfu-a", "{call}");
+        for director in &directors {
+            let (socket, sfu) = director.join(call).await.unwrap();
+            assert_eq!(sfu, "sfu-a");
+            sockets.push(socket);
+        }
+    }
+
+    // It refuses before anybody heard of its draining: the claims of its calls still name it.
+    draining.drain(&["standup", "retro"]);
+    for socket in &mut sockets {
+        assert_eq!(next(socket).await.unwrap().into_text().unwrap().as_str(), LEAVE);
+    }
+    let again = ["standup", "retro"].iter().flat_map(|call| directors.iter().map(move |director| director.join(call)));
+    for joined in join_all(again).await {
+        assert_eq!(joined.unwrap().1, "sfu-b");
+    }
+    draining.report(|status| status.state = SfuState::Draining);
+    for director in &directors {
+        assert_eq!(director.join("review").await.unwrap().1, "sfu-b");
     }
 }
 

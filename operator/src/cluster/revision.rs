@@ -53,7 +53,7 @@ pub enum Progress {
     Starting,
     /// The wanted revision starts beside its predecessor.
     Surging,
-    /// The predecessor's pods finish their calls.
+    /// The predecessor's pods send their people over, and end.
     Draining,
     /// No slot is free yet for the wanted revision.
     WaitingForSlot,

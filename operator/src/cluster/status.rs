@@ -150,7 +150,7 @@ fn progressing(progress: &Progress, director_ready: bool) -> State {
         Progress::Surging => {
             ("True", "Surging", "New SFUs start beside those they replace, which go when all are ready.")
         }
-        Progress::Draining => ("True", "Draining", "Replaced SFUs finish their calls."),
+        Progress::Draining => ("True", "Draining", "Replaced SFUs have sent their people to the new ones, and end."),
         Progress::WaitingForSlot => {
             ("True", "WaitingForSlot", "New SFUs wait until the last SFU leaves the host ports they need.")
         }
