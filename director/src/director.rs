@@ -24,9 +24,6 @@ use crate::sfu_address::SfuAddress;
 use crate::view::View;
 use crate::watch::follow_all;
 
-/// Health checks and scrapes at the same time.
-const HEALTH_CONNECTIONS: usize = 64;
-
 /// The list of SFUs as [`crate::discover`] or a command line tells it; `None` until it is known.
 pub type Listed = watch::Receiver<Option<BTreeSet<SfuAddress>>>;
 
@@ -76,11 +73,14 @@ impl Director {
     /// Serves probes and metrics until `stop`.
     pub async fn serve_health(&self, listener: TcpListener, stop: CancellationToken) {
         let health = self.health.clone();
-        let answer = move |_, request: Request<Incoming>| {
+        let answer = move |request: Request<Incoming>| {
             let health = health.clone();
             async move { Ok::<_, Infallible>(health.answer(request.uri().path())) }
         };
-        listen::serve(listener, HEALTH_CONNECTIONS, stop, answer).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = fleet::probes::serve(listener, answer) => {}
+        }
     }
 
     /// Says it is not ready any more.

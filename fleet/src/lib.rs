@@ -3,6 +3,7 @@
 //! - [`config`]: the file the operator writes and the SFU reads, live.
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
 //! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
+//! - `probes` (feature `probes`): the listener of probes and metrics.
 //! - `tls` (feature `tls`): the certificate directory as TLS configurations of either side.
 //! - `listen` (feature `tls`): the loop that accepts connections.
 
@@ -11,5 +12,7 @@ pub mod config;
 #[cfg(feature = "tls")]
 pub mod listen;
 pub mod names;
+#[cfg(feature = "probes")]
+pub mod probes;
 #[cfg(feature = "tls")]
 pub mod tls;

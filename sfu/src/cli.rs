@@ -96,7 +96,7 @@ pub struct ServeArgs {
     #[arg(long, env = fleet::names::env::NODE_NAME, value_name = "NAME", help_heading = "In a cluster")]
     pub node_name: Option<String>,
 
-    /// The node's own address.
+    /// The node's own address. Control and health listen there, and on all addresses without it.
     #[arg(long, env = fleet::names::env::NODE_IP, value_name = "IP", help_heading = "In a cluster")]
     pub pod_node_ip: Option<IpAddr>,
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::body::Body;
 use fleet::api::{Claim, SfuLoad, SfuState, SfuStatus};
 use fleet::config::{PageAccess, PageConfig, SfuConfig};
 use sfu_core::transport::certificate::Certificate;
@@ -14,6 +15,7 @@ use sfu_core::transport::dtls::DtlsIdentity;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tower::Service as _;
 
 use crate::address::{self, Advertised, MediaPorts, Resolver};
 use crate::app::{self, App};
@@ -87,9 +89,9 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let (Some(file), Some(key_folder), Some(tls_folder)) = (&args.config, &args.keys, &args.tls) else {
         anyhow::bail!("--config, --keys and --tls belong together");
     };
-    let every = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let https = listen(SocketAddr::new(every, args.control_port), "control (--control-port)").await?;
-    let plain = listen(SocketAddr::new(every, args.health_port), "health (--health-port)").await?;
+    let inside = fleet_address(&args);
+    let https = listen(SocketAddr::new(inside, args.control_port), "control (--control-port)").await?;
+    let plain = listen(SocketAddr::new(inside, args.health_port), "health (--health-port)").await?;
     let keys = Keys::from_directory(key_folder)?;
     let config = watch::Sender::new(config::read(file)?);
     let server_tls = Arc::new(fleet::tls::Reloading::open(tls_folder, fleet::tls::TlsFiles::server_config)?);
@@ -118,8 +120,8 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let front = tokio::spawn(tls::serve(https, server_tls, router, async {
         let _ = stopped.await;
     }));
-    let probes =
-        tokio::spawn(axum::serve(plain, health::routes(core.status.clone(), core.metrics.clone())).into_future());
+    let health = health::routes(core.status.clone(), core.metrics.clone());
+    let probes = tokio::spawn(fleet::probes::serve(plain, move |request| health.clone().call(request.map(Body::new))));
     tracing::info!(
         control_port = args.control_port,
         health_port = args.health_port,
@@ -235,6 +237,12 @@ async fn stop_signal() -> Result<()> {
     Ok(())
 }
 
+/// Where control and health listen: at the node's own address, by which kubelet, Prometheus, director and operator come.
+/// A host-network port on all addresses would be open at the public one as well.
+fn fleet_address(args: &ServeArgs) -> IpAddr {
+    args.pod_node_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
 const fn ports(args: &ServeArgs) -> MediaPorts {
     let tcp = if args.tcp_port == 0 { None } else { Some(args.tcp_port) };
     MediaPorts { udp: args.udp_port, tcp }
@@ -246,4 +254,24 @@ fn host_name() -> String {
 
 fn join(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn listens_at(more: &[&str]) -> IpAddr {
+        let cluster = ["calls-sfu", "serve", "--config", "f", "--keys", "k", "--tls", "t"];
+        let Command::Serve(args) = Cli::try_parse_from(cluster.iter().chain(more)).unwrap().command;
+        fleet_address(&args)
+    }
+
+    #[test]
+    fn control_and_health_are_not_on_other_addresses_of_the_node() {
+        assert_eq!(listens_at(&["--pod-node-ip", "10.0.0.7"]), IpAddr::from([10, 0, 0, 7]));
+        assert_eq!(listens_at(&["--pod-node-ip", "fd00::7"]), "fd00::7".parse::<IpAddr>().unwrap());
+    }
 }
