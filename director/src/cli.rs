@@ -75,7 +75,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     pub health_port: u16,
 
-    /// Client connections at the same time. Further ones wait to be accepted.
+    /// Client connections at the same time, websockets included. Further ones wait to be accepted.
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub max_connections: u32,
 

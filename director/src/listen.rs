@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
+use fleet::listen::Place;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -38,7 +39,8 @@ pub async fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener>
 
 /// Serves connections until `stop`, at most `limit` at once; then lets the requests under way end.
 ///
-/// A connection that became a websocket counts until its response was written: what follows is its tunnel's.
+/// The extensions of every request hold the [`Place`] of its connection: one that became a websocket counts for as long as
+/// that is kept.
 pub async fn serve<F, A, B, E>(listener: TcpListener, limit: usize, stop: CancellationToken, answer: F)
 where
     F: Fn(SocketAddr, Request<Incoming>) -> A + Clone + Send + Sync + 'static,
@@ -48,8 +50,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let mut connections = fleet::listen::accept(listener, limit, stop.clone().cancelled_owned(), |socket, client| {
-        serve_connection(socket, client, stop.clone(), answer.clone())
+    let until = stop.clone().cancelled_owned();
+    let mut connections = fleet::listen::accept(listener, limit, until, |socket, client, place: Place| {
+        let (answer, stop) = (answer.clone(), stop.clone());
+        serve_connection(socket, client, stop, move |client, mut request: Request<Incoming>| {
+            request.extensions_mut().insert(place.clone());
+            answer(client, request)
+        })
     })
     .await;
     let finished = async { while connections.join_next().await.is_some() {} };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fleet::api::{REFUSED_DRAINING, REFUSED_HEADER};
+use fleet::listen::Place;
 use http_body_util::{Either, Empty, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -57,6 +58,12 @@ struct Outgoing {
     repeatable: bool,
 }
 
+/// The client's connection, to become a websocket's. It keeps its place among those that are served at once.
+struct Upgrade {
+    client: OnUpgrade,
+    place: Option<Place>,
+}
+
 /// What came of one attempt.
 enum Attempt {
     Answered(Response<Incoming>),
@@ -81,7 +88,9 @@ impl Proxy {
             self.metrics.request(kind, RequestOutcome::Rejected);
             return Ok(ours(StatusCode::NOT_FOUND, "There is nothing here."));
         }
+        let place = head.extensions.remove::<Place>();
         let upgrade = is_websocket(&head).then(|| head.extensions.remove::<OnUpgrade>()).flatten();
+        let upgrade = upgrade.map(|client| Upgrade { client, place });
         let message = if upgrade.is_some() { Kind::Websocket } else { Kind::Plain };
         let body = Some(body).filter(|body| !body.is_end_stream());
         let outgoing = Outgoing {
@@ -99,7 +108,7 @@ impl Proxy {
         &self,
         mut outgoing: Outgoing,
         wanted: Wanted,
-        upgrade: Option<OnUpgrade>,
+        upgrade: Option<Upgrade>,
     ) -> (RequestOutcome, Response<ResponseBody>) {
         let began = Instant::now();
         let mut trip = Trip::new(wanted, began + self.hold);
@@ -184,21 +193,21 @@ impl Proxy {
     fn hand_back(
         &self,
         mut response: Response<Incoming>,
-        upgrade: Option<OnUpgrade>,
+        upgrade: Option<Upgrade>,
         given_up: CancellationToken,
     ) -> Response<ResponseBody> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (head, body) = response.into_parts();
             return Response::from_parts(forward::to_client(head, Kind::Plain), Either::Right(body));
         }
-        let Some(client) = upgrade else {
+        let Some(Upgrade { client, place }) = upgrade else {
             return ours(StatusCode::BAD_GATEWAY, "The media server answered what nobody asked for.");
         };
         let sfu = hyper::upgrade::on(&mut response);
         let counted = self.metrics.websocket();
         tokio::spawn(async move {
             tunnel(client, sfu, given_up).await;
-            drop(counted);
+            drop((counted, place));
         });
         let (head, _) = response.into_parts();
         Response::from_parts(forward::to_client(head, Kind::Websocket), Either::Left(Full::default()))

@@ -15,13 +15,21 @@ use tracing::{debug, warn};
 /// After a failed accept (out of file descriptors, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// One of the connections that are served at once. It is free for another when no clone of it is left: whoever goes on with
+/// a connection that changed its protocol keeps one.
+#[derive(Debug, Clone)]
+pub struct Place {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
 /// Has each connection served by a task of its own until `stop` ends, at most `limit` at once: further ones wait in the
-/// listener's queue. Returns the tasks that still run; dropping them cuts their connections.
+/// listener's queue. A connection counts for as long as its [`Place`] is kept. Returns the tasks that still run; dropping
+/// them cuts their connections.
 pub async fn accept<C>(
     listener: TcpListener,
     limit: usize,
     stop: impl Future<Output = ()>,
-    mut serve: impl FnMut(TcpStream, SocketAddr) -> C,
+    mut serve: impl FnMut(TcpStream, SocketAddr, Place) -> C,
 ) -> JoinSet<()>
 where
     C: Future<Output = ()> + Send + 'static,
@@ -33,16 +41,12 @@ where
         tokio::select! {
             () = &mut stop => return connections,
             Some(_) = connections.join_next() => {}
-            (accepted, permit) = next(&listener, &free) => match accepted {
+            (accepted, place) = next(&listener, &free) => match accepted {
                 Ok((socket, client)) => {
                     if let Err(error) = socket.set_nodelay(true) {
                         debug!(%error, "failed to set TCP_NODELAY");
                     }
-                    let connection = serve(socket, client);
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
+                    connections.spawn(serve(socket, client, place));
                 }
                 Err(error) => {
                     warn!(%error, "failed to accept a connection");
@@ -53,13 +57,10 @@ where
     }
 }
 
-async fn next(
-    listener: &TcpListener,
-    free: &Arc<Semaphore>,
-) -> (io::Result<(TcpStream, SocketAddr)>, Option<OwnedSemaphorePermit>) {
+async fn next(listener: &TcpListener, free: &Arc<Semaphore>) -> (io::Result<(TcpStream, SocketAddr)>, Place) {
     // The semaphore is never closed; without a permit the connection would only go uncounted.
-    let permit = Arc::clone(free).acquire_owned().await.ok();
-    (listener.accept().await, permit)
+    let permit = Arc::clone(free).acquire_owned().await.ok().map(Arc::new);
+    (listener.accept().await, Place { _permit: permit })
 }
 
 #[cfg(test)]
@@ -80,13 +81,13 @@ mod tests {
             async {
                 let _ = stopped.await;
             },
-            move |socket, client| {
+            move |socket, client, place| {
                 let begun = begun.clone();
                 async move {
                     let (end, ended) = oneshot::channel::<()>();
                     begun.send((client, end)).await.unwrap();
                     let _ = ended.await;
-                    drop(socket);
+                    drop((socket, place));
                 }
             },
         ));

@@ -68,8 +68,12 @@ pub async fn serve(
             let _ = spawn_blocking(move || refresh(&tls)).await;
         }
     };
-    let serving = fleet::listen::accept(listener, MAX_CONNECTIONS, stop, |socket, address| {
-        serve_connection(socket, address, TlsAcceptor::from(tls.get()), router.clone())
+    let serving = fleet::listen::accept(listener, MAX_CONNECTIONS, stop, |socket, address, place| {
+        let connection = serve_connection(socket, address, TlsAcceptor::from(tls.get()), router.clone());
+        async move {
+            connection.await;
+            drop(place);
+        }
     });
     tokio::select! {
         // What is left is cut.

@@ -42,6 +42,16 @@ impl Served {
     }
 
     pub async fn start_with(certificates: &Certificates, list: Option<BTreeSet<SfuAddress>>, hold: Duration) -> Self {
+        Self::start_limited(certificates, list, hold, 1024).await
+    }
+
+    /// One that serves `limit` connections at once.
+    pub async fn start_limited(
+        certificates: &Certificates,
+        list: Option<BTreeSet<SfuAddress>>,
+        hold: Duration,
+        limit: usize,
+    ) -> Self {
         let (list, listed) = watch::channel(list);
         let director = Director::start(&certificates.directory_for(tls_name::DIRECTOR), listed, hold).unwrap();
         let clients = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,7 +64,7 @@ impl Served {
             _stop: stop.clone().drop_guard(),
         };
         tokio::spawn(async move {
-            tokio::join!(director.serve_clients(clients, 1024, stop.clone()), director.serve_health(health, stop));
+            tokio::join!(director.serve_clients(clients, limit, stop.clone()), director.serve_health(health, stop));
         });
         served
     }

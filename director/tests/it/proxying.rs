@@ -1,6 +1,7 @@
 //! What clients see of a director.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::Error;
 use crate::certificates::Certificates;
 use crate::contract::Caller;
 use crate::fake_sfu::{FakeSfu, LEAVE};
-use crate::fleet_bench::{Served, echoed, forged_token_for, next, request, text, token_for, until};
+use crate::fleet_bench::{LIMIT, Served, echoed, forged_token_for, next, request, text, token_for, until};
 
 #[tokio::test]
 async fn a_burst_of_first_joins_at_two_directors_splits_no_call() {
@@ -86,6 +87,26 @@ async fn forged_tokens_claim_no_name_and_are_told_so() {
         }
     }
     assert_eq!(director.metric("calls_director_claims_total{outcome=\"NotAdmitted\"}").await.as_deref(), Some("200"));
+}
+
+#[tokio::test]
+async fn open_websockets_count_among_the_connections() {
+    let certificates = Certificates::new();
+    let sfu = FakeSfu::start(&certificates, "sfu-a").await;
+    let list = Some(BTreeSet::from([sfu.address.clone()]));
+    let director = Served::start_limited(&certificates, list, LIMIT, 2).await;
+    let (mut first, _) = director.join("standup").await.unwrap();
+    let (mut second, _) = director.join("standup").await.unwrap();
+
+    let mut third = pin!(director.get("/c/standup"));
+    // Served, it would take milliseconds.
+    let early = tokio::time::timeout(Duration::from_millis(300), third.as_mut()).await;
+    assert!(early.is_err(), "a third connection was served beside two websockets: {early:?}");
+    for socket in [&mut first, &mut second] {
+        assert_eq!(echoed(socket, vec![1]).await, [1]);
+    }
+    drop(first);
+    assert_eq!(third.await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
