@@ -21,8 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fleet::api::{
-    CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, MAX_CALL_NAME, Placement, SfuStatus,
-    WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
+    CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, MAX_CALL_NAME, Placement, SfuStatus, WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
 };
 use futures_util::stream;
 use tokio::sync::{broadcast, watch};

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use thiserror::Error;
+
+/// How long an SFU only verifies with a new key before it signs with it, so that no other SFU refuses what it signed:
+/// kubelets refresh a mounted Secret within a minute and a half, each at its own time.
+const SETTLED_AFTER: Duration = Duration::from_mins(2);
 
 /// A shared secret that signs tokens. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,7 +36,20 @@ impl fmt::Debug for Secret {
 /// The keys in force, shared by all that verify or sign; re-read at any time.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    keys: Arc<RwLock<BTreeMap<String, Secret>>>,
+    keys: Arc<RwLock<BTreeMap<String, Known>>>,
+}
+
+/// A key's secret, and since when it is known here; `None` if since the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    secret: Secret,
+    since: Option<Instant>,
+}
+
+impl Known {
+    fn is_settled(&self, now: Instant) -> bool {
+        self.since.is_none_or(|since| now.duration_since(since) >= SETTLED_AFTER)
+    }
 }
 
 #[derive(Debug, Error)]
@@ -46,7 +64,8 @@ pub enum KeysError {
 
 impl Keys {
     pub fn new(keys: BTreeMap<String, Secret>) -> Self {
-        Self { keys: Arc::new(RwLock::new(keys)) }
+        let known = |(name, secret)| (name, Known { secret, since: None });
+        Self { keys: Arc::new(RwLock::new(keys.into_iter().map(known).collect())) }
     }
 
     /// One file a key: the name is the key, the content its secret. Hidden files (Kubernetes' own links) are skipped.
@@ -58,21 +77,37 @@ impl Keys {
     ///
     /// Returns whether anything changed.
     pub fn reload(&self, path: &Path) -> Result<bool, KeysError> {
-        let fresh = read_directory(path)?;
-        let mut keys = self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.take_over(read_directory(path)?, Instant::now()))
+    }
+
+    fn take_over(&self, fresh: BTreeMap<String, Secret>, now: Instant) -> bool {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let known = |(name, secret): (String, Secret)| {
+            let before = keys.get(&name).filter(|known| known.secret == secret);
+            let since = before.map_or(Some(now), |known| known.since);
+            (name, Known { secret, since })
+        };
+        let fresh: BTreeMap<_, _> = fresh.into_iter().map(known).collect();
         let changed = *keys != fresh;
         *keys = fresh;
-        Ok(changed)
+        changed
     }
 
     pub fn secret(&self, key: &str) -> Option<Secret> {
-        self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(key).cloned()
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(key).map(|known| known.secret.clone())
     }
 
-    /// The key new tokens are signed with: the first by name, so that every SFU of a fleet takes the same.
+    /// The key new tokens are signed with: the first by name, so that every SFU of a fleet takes the same, of those that
+    /// every SFU has by now. If all are new, there is none that others know better.
     pub fn signing(&self) -> Option<(String, Secret)> {
-        let keys = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keys.first_key_value().map(|(key, secret)| (key.clone(), secret.clone()))
+        self.signing_at(Instant::now())
+    }
+
+    fn signing_at(&self, now: Instant) -> Option<(String, Secret)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let settled = keys.iter().find(|(_, known)| known.is_settled(now));
+        settled.or_else(|| keys.first_key_value()).map(|(name, known)| (name.clone(), known.secret.clone()))
     }
 }
 
@@ -110,6 +145,41 @@ mod tests {
         assert!(!format!("{keys:?}").contains("hidden"));
     }
 
+    fn named(entries: &[(&str, &str)]) -> BTreeMap<String, Secret> {
+        entries.iter().map(|(name, secret)| ((*name).to_owned(), Secret::new(*secret))).collect()
+    }
+
+    #[test]
+    fn a_new_key_signs_only_when_every_sfu_has_it() {
+        let keys = Keys::new(named(&[("old", "1")]));
+        let added = Instant::now();
+        let signs = |seconds| keys.signing_at(added + Duration::from_secs(seconds)).unwrap().0;
+        assert!(keys.take_over(named(&[("old", "1"), ("new", "2")]), added));
+        assert_eq!(keys.secret("new"), Some(Secret::new("2")), "it verifies at once");
+        assert_eq!(signs(119), "old");
+        // Looking again changes nothing.
+        assert!(!keys.take_over(named(&[("old", "1"), ("new", "2")]), added + Duration::from_mins(1)));
+        assert_eq!(signs(120), "new");
+    }
+
+    #[test]
+    fn a_key_whose_secret_changed_is_a_new_one() {
+        let keys = Keys::new(named(&[("a", "1"), ("b", "2")]));
+        let changed = Instant::now();
+        keys.take_over(named(&[("a", "3"), ("b", "2")]), changed);
+        assert_eq!(keys.signing_at(changed).unwrap().0, "b");
+        assert_eq!(keys.signing_at(changed + SETTLED_AFTER).unwrap(), ("a".into(), Secret::new("3")));
+    }
+
+    #[test]
+    fn when_every_key_is_new_the_first_signs_at_once() {
+        let keys = Keys::new(named(&[("old", "1")]));
+        let replaced = Instant::now();
+        keys.take_over(named(&[("a", "1"), ("b", "2")]), replaced);
+        assert_eq!(keys.signing_at(replaced).unwrap().0, "a");
+        assert_eq!(keys.secret("old"), None);
+    }
+
     #[test]
     fn keys_are_files_and_reload_keeps_them_on_error() {
         let folder = std::env::temp_dir().join(format!("calls-keys-{}", std::process::id()));
@@ -119,7 +189,7 @@ mod tests {
         assert_eq!(keys.secret("key1"), Some(Secret::new("secret1")));
         fs::write(folder.join("key0"), "secret0").unwrap();
         assert!(keys.reload(&folder).unwrap());
-        assert_eq!(keys.signing().unwrap().0, "key0");
+        assert!(keys.secret("key0").is_some());
         fs::write(folder.join("key2"), "\n").unwrap();
         assert!(matches!(keys.reload(&folder), Err(KeysError::NoSecret { .. })));
         fs::remove_dir_all(&folder).unwrap();

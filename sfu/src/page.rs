@@ -4,7 +4,7 @@ mod files;
 
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::digest;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,15 +17,16 @@ use fleet::config::PageAccess;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::keys::{Keys, Secret};
+use crate::keys::Keys;
 use crate::livekit::token::{self, Claims, VideoGrant};
 
 /// A page's token lasts a working day; while connected, the server renews it.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(8);
 /// Most characters of a person's name.
 const MAX_PERSON_NAME: usize = 100;
-/// Most characters of an identity the page made up.
-const MAX_IDENTITY: usize = 64;
+/// Fewest and most characters of an identity the page made up. Others see a hash of it, so nobody may guess it: ours has
+/// 24 hexadecimal digits.
+const IDENTITY_LENGTH: std::ops::RangeInclusive<usize> = 20..=64;
 /// Bytes of the hash that names someone: nobody meets another by chance.
 const IDENTITY_BYTES: usize = 16;
 
@@ -126,9 +127,9 @@ fn admit(request: &TokenRequest, access: PageAccess, keys: &Keys) -> Result<Clai
     if name.is_empty() || name.chars().count() > MAX_PERSON_NAME {
         return Err(bad("Your name must have 1 to 100 characters."));
     }
-    let identity_fits = (8..=MAX_IDENTITY).contains(&request.identity.len());
+    let identity_fits = IDENTITY_LENGTH.contains(&request.identity.len());
     if !identity_fits || !request.identity.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(bad("The browser's identity must have 8 to 64 letters, digits or dashes. Reload the page."));
+        return Err(bad("The browser's identity must have 20 to 64 letters, digits or dashes. Reload the page."));
     }
     if access == PageAccess::Token {
         let invite = request.invite.as_deref().filter(|invite| !invite.is_empty());
@@ -154,7 +155,7 @@ fn admit(request: &TokenRequest, access: PageAccess, keys: &Keys) -> Result<Clai
         ..VideoGrant::default()
     };
     Ok(Claims {
-        sub: identity(call, &request.identity, keys),
+        sub: identity(call, &request.identity),
         name: name.to_owned(),
         video: Some(video),
         ..Claims::default()
@@ -162,15 +163,15 @@ fn admit(request: &TokenRequest, access: PageAccess, keys: &Keys) -> Result<Clai
 }
 
 /// Who someone is to others. Everybody in a call hears identities, and whoever joins under one takes the other's
-/// place: so what the browser keeps stays its secret, and this is made from it, the same each time.
-fn identity(call: &str, kept: &str, keys: &Keys) -> String {
-    let secret = keys.signing().map(|(_, secret)| secret);
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref().map_or(&[], Secret::as_bytes));
-    let mut context = hmac::Context::with_key(&key);
-    context.update(call.as_bytes());
-    context.update(&[0]);
-    context.update(kept.as_bytes());
-    URL_SAFE_NO_PAD.encode(&context.sign().as_ref()[..IDENTITY_BYTES])
+/// place: so what the browser keeps stays its secret, and this is made from it, the same each time. No key has a part in
+/// it: whoever reloads while keys are changed would meet their own ghost.
+fn identity(call: &str, kept: &str) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in ["calls page identity", call, kept] {
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
+    }
+    URL_SAFE_NO_PAD.encode(&hash.finish().as_ref()[..IDENTITY_BYTES])
 }
 
 #[cfg(test)]
@@ -178,13 +179,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::keys::Secret;
+
+    const KEPT: &str = "0123456789abcdef01234567";
 
     fn keys() -> Keys {
-        Keys::new(BTreeMap::from([("devkey".to_string(), Secret::new("secret"))]))
+        keys_of("devkey", "secret")
+    }
+
+    fn keys_of(name: &str, secret: &str) -> Keys {
+        Keys::new(BTreeMap::from([(name.to_owned(), Secret::new(secret))]))
     }
 
     fn request() -> TokenRequest {
-        TokenRequest { call: "standup".into(), name: "Ana".into(), identity: "a1b2c3d4e5".into(), invite: None }
+        TokenRequest { call: "standup".into(), name: "Ana".into(), identity: KEPT.into(), invite: None }
     }
 
     fn refused(request: &TokenRequest, access: PageAccess) -> StatusCode {
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn an_open_page_admits_anyone_by_name() {
         let claims = admit(&request(), PageAccess::Open, &keys()).unwrap();
-        assert_ne!(claims.identity(), "a1b2c3d4e5", "others would see what the browser keeps secret");
+        assert_ne!(claims.identity(), KEPT, "others would see what the browser keeps secret");
         let again = admit(&request(), PageAccess::Open, &keys()).unwrap();
         assert_eq!(claims.identity(), again.identity(), "the same person after a reload");
         assert_eq!(claims.video.unwrap().room, "standup");
@@ -214,6 +222,20 @@ mod tests {
         check(TokenRequest { call: "x".repeat(257), ..request() });
         check(TokenRequest { name: String::new(), ..request() });
         check(TokenRequest { identity: "a b".into(), ..request() });
-        check(TokenRequest { identity: "short".into(), ..request() });
+        check(TokenRequest { identity: "0123456789abcdef012".into(), ..request() });
+    }
+
+    #[test]
+    fn a_person_stays_the_same_whatever_keys_there_are() {
+        let one = admit(&request(), PageAccess::Open, &keys()).unwrap();
+        let other = admit(&request(), PageAccess::Open, &keys_of("newkey", "another")).unwrap();
+        assert_eq!(one.identity(), other.identity());
+    }
+
+    #[test]
+    fn a_person_is_somebody_else_in_another_call() {
+        let here = admit(&request(), PageAccess::Open, &keys()).unwrap();
+        let there = TokenRequest { call: "retro".into(), ..request() };
+        assert_ne!(here.identity(), admit(&there, PageAccess::Open, &keys()).unwrap().identity());
     }
 }

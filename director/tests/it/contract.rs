@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use calls_director::connect::{ConnectError, Connector};
 use fleet::api::{
-    AccessToken, CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, Placement, SfuState, SfuStatus,
-    WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
+    AccessToken, CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, Placement, SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS,
+    WATCH_PATH,
 };
 use fleet::names::tls_name;
 use http_body_util::{BodyExt, Either, Empty, Full};

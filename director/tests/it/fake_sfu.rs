@@ -75,8 +75,7 @@ impl FakeSfu {
             dispersed: CancellationToken::new(),
             killed: CancellationToken::new(),
         };
-        let (refusing, dispersed, killed) =
-            (served.refusing.clone(), served.dispersed.clone(), served.killed.clone());
+        let (refusing, dispersed, killed) = (served.refusing.clone(), served.dispersed.clone(), served.killed.clone());
         let app = Router::new()
             .route("/rtc", get(join))
             .fallback(any(echo))

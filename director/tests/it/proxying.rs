@@ -179,8 +179,10 @@ async fn the_people_of_a_draining_sfu_meet_again_at_another() {
         (FakeSfu::start(&certificates, "sfu-a").await, FakeSfu::start(&certificates, "sfu-b").await);
     // Every call goes to the one that will drain.
     other.report(|status| status.load.percent = 90);
-    let directors =
-        [Served::start(&certificates, &[&draining, &other]).await, Served::start(&certificates, &[&draining, &other]).await];
+    let directors = [
+        Served::start(&certificates, &[&draining, &other]).await,
+        Served::start(&certificates, &[&draining, &other]).await,
+    ];
     let mut sockets = Vec::new();
     for call in ["standup", "retro"] {
         for director in &directors {
