@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
-use crate::keys::Keys;
+use crate::keys::{Keys, KeysError};
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,10 +31,11 @@ pub fn read(path: &Path) -> Result<SfuConfig, ConfigError> {
     serde_json::from_slice(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
 }
 
-/// Takes over changes for ever. What cannot be read is logged once and the last good state stays.
+/// Takes over changes for ever. What cannot be read is logged once and the last good state stays: of the file or of the
+/// keys, neither holds up the other.
 pub async fn follow(file: PathBuf, config: watch::Sender<SfuConfig>, key_folder: PathBuf, keys: Keys) {
     let mut look = interval(LOOK_INTERVAL);
-    let mut complaint = None;
+    let mut complaints = [None, None];
     let followed = Arc::new((file, config, key_folder, keys));
     loop {
         look.tick().await;
@@ -44,21 +45,30 @@ pub async fn follow(file: PathBuf, config: watch::Sender<SfuConfig>, key_folder:
             let (file, config, key_folder, keys) = followed.as_ref();
             look_once(file, config, key_folder, keys)
         });
-        let problem = looked.await.unwrap_or_else(|error| Err(error.to_string())).err();
-        if problem != complaint {
-            if let Some(problem) = &problem {
-                tracing::error!(
-                    problem,
-                    "the configuration changed to something that cannot be used; the last one stays"
-                );
+        let problems = looked.await.unwrap_or_else(|error| [Some(error.to_string()), None]);
+        for (problem, complaint) in problems.into_iter().zip(&mut complaints) {
+            if let Some(problem) = problem.as_ref().filter(|_| problem != *complaint) {
+                tracing::error!(problem, "what is mounted changed to something that cannot be used; the last state stays");
             }
-            complaint = problem;
+            *complaint = problem;
         }
     }
 }
 
-fn look_once(file: &Path, config: &watch::Sender<SfuConfig>, key_folder: &Path, keys: &Keys) -> Result<(), String> {
-    let fresh = read(file).map_err(|error| describe(&error))?;
+/// What is wrong with the file, and with the keys.
+fn look_once(
+    file: &Path,
+    config: &watch::Sender<SfuConfig>,
+    key_folder: &Path,
+    keys: &Keys,
+) -> [Option<String>; 2] {
+    let file = look_at_file(file, config).map_err(|error| describe(&error));
+    let keys = look_at_keys(key_folder, keys).map_err(|error| describe(&error));
+    [file.err(), keys.err()]
+}
+
+fn look_at_file(file: &Path, config: &watch::Sender<SfuConfig>) -> Result<(), ConfigError> {
+    let fresh = read(file)?;
     let changed = config.send_if_modified(|current| {
         let changed = *current != fresh;
         *current = fresh;
@@ -67,7 +77,11 @@ fn look_once(file: &Path, config: &watch::Sender<SfuConfig>, key_folder: &Path, 
     if changed {
         tracing::info!(file = %file.display(), "configuration changed");
     }
-    if keys.reload(key_folder).map_err(|error| describe(&error))? {
+    Ok(())
+}
+
+fn look_at_keys(key_folder: &Path, keys: &Keys) -> Result<(), KeysError> {
+    if keys.reload(key_folder)? {
         tracing::info!(folder = %key_folder.display(), "API keys changed");
     }
     Ok(())
@@ -89,11 +103,42 @@ fn describe(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    /// A file and two keys in a folder of the test's own.
+    struct Mounted {
+        folder: PathBuf,
+        keys: Keys,
+        config: watch::Sender<SfuConfig>,
+    }
+
+    impl Mounted {
+        fn new(test: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("calls-config-{test}-{}", std::process::id()));
+            fs::create_dir_all(folder.join("keys")).unwrap();
+            fs::write(folder.join("keys/kept"), "a-secret-of-sixteen-bytes").unwrap();
+            fs::write(folder.join("keys/revoked"), "a-secret-of-sixteen-bytes").unwrap();
+            fs::write(folder.join("sfu.json"), r#"{"stunServers":["stun.example.com:3478"]}"#).unwrap();
+            let keys = Keys::from_directory(&folder.join("keys")).unwrap();
+            let mounted = Self { folder, keys, config: watch::Sender::new(SfuConfig::default()) };
+            assert_eq!(mounted.look(), [None, None]);
+            mounted
+        }
+
+        fn look(&self) -> [Option<String>; 2] {
+            look_once(&self.folder.join("sfu.json"), &self.config, &self.folder.join("keys"), &self.keys)
+        }
+    }
+
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
     #[test]
     fn a_file_that_cannot_be_read_yet_holds_nobody_up() {
         let folder = std::env::temp_dir().join(format!("calls-config-slow-{}", std::process::id()));
         fs::create_dir_all(folder.join("keys")).unwrap();
-        fs::write(folder.join("keys/key"), "secret").unwrap();
+        fs::write(folder.join("keys/key"), "a-secret-of-sixteen-bytes").unwrap();
         let keys = Keys::from_directory(&folder.join("keys")).unwrap();
         // Opening a pipe waits for somebody at its other end, as a disk that hangs would.
         let file = folder.join("sfu.json");
@@ -113,17 +158,33 @@ mod tests {
 
     #[test]
     fn a_broken_file_keeps_the_last_good_configuration() {
-        let folder = std::env::temp_dir().join(format!("calls-config-{}", std::process::id()));
-        fs::create_dir_all(folder.join("keys")).unwrap();
-        fs::write(folder.join("keys/key"), "secret").unwrap();
-        let file = folder.join("sfu.json");
-        fs::write(&file, r#"{"stunServers":["stun.example.com:3478"]}"#).unwrap();
-        let keys = Keys::from_directory(&folder.join("keys")).unwrap();
-        let (sender, receiver) = watch::channel(SfuConfig::default());
-        look_once(&file, &sender, &folder.join("keys"), &keys).unwrap();
-        fs::write(&file, "{").unwrap();
-        assert!(look_once(&file, &sender, &folder.join("keys"), &keys).unwrap_err().contains("is not valid"));
-        assert_eq!(receiver.borrow().stun_servers, ["stun.example.com:3478"]);
-        fs::remove_dir_all(&folder).unwrap();
+        let mounted = Mounted::new("broken");
+        fs::write(mounted.folder.join("sfu.json"), "{").unwrap();
+        let [file, keys] = mounted.look();
+        assert!(file.unwrap().contains("is not valid"));
+        assert_eq!(keys, None);
+        assert_eq!(mounted.config.borrow().stun_servers, ["stun.example.com:3478"]);
+    }
+
+    #[test]
+    fn a_revoked_key_goes_even_while_the_file_is_broken() {
+        let mounted = Mounted::new("revoked");
+        fs::write(mounted.folder.join("sfu.json"), "{").unwrap();
+        fs::remove_file(mounted.folder.join("keys/revoked")).unwrap();
+        mounted.look();
+        assert_eq!(mounted.keys.secret("revoked"), None);
+        assert!(mounted.keys.secret("kept").is_some());
+    }
+
+    #[test]
+    fn a_new_configuration_comes_even_while_the_keys_are_gone() {
+        let mounted = Mounted::new("no-keys");
+        fs::write(mounted.folder.join("sfu.json"), "{}").unwrap();
+        fs::remove_dir_all(mounted.folder.join("keys")).unwrap();
+        let [file, keys] = mounted.look();
+        assert_eq!(file, None);
+        assert!(keys.unwrap().contains("failed to read the API keys"));
+        assert!(mounted.config.borrow().stun_servers.is_empty());
+        assert!(mounted.keys.secret("kept").is_some());
     }
 }
