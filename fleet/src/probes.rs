@@ -5,6 +5,7 @@
 //! many connections, the oldest goes. A probe takes milliseconds; who holds a connection without a question is old.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -27,14 +28,13 @@ const MAX_HEADER_BYTES: usize = 8 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests on `listener` for ever; dropped, it cuts its connections.
-pub async fn serve<F, A, B, E>(listener: TcpListener, answer: F)
+pub async fn serve<F, A, B>(listener: TcpListener, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut connections = JoinSet::new();
     let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
@@ -59,14 +59,13 @@ where
     }
 }
 
-async fn serve_connection<F, A, B, E>(socket: TcpStream, answer: F)
+async fn serve_connection<F, A, B>(socket: TcpStream, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Response<B>, E>> + Send + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -80,7 +79,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,7 +91,7 @@ mod tests {
     async fn started() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, |_| async { Ok::<_, Infallible>(Response::new(String::from("ok"))) }));
+        tokio::spawn(serve(listener, |_| async { Ok(Response::new(String::from("ok"))) }));
         address
     }
 

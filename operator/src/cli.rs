@@ -4,9 +4,16 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXAMPLES: &str = "\
+Examples:
+  A link by which anybody may join the call standup for a week:
+    calls-operator link --namespace calls --call standup --ttl 7d
+  The newest CustomResourceDefinition, without the chart:
+    calls-operator crd | kubectl apply --server-side -f -";
+
 /// The operator of CallsClusters, and the small commands that go with it.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -105,6 +112,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What stands in the examples works.
+    #[test]
+    fn the_examples_of_the_help_are_commands() {
+        let commands = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("calls-operator "));
+        let commands: Vec<_> = commands.map(|line| line.split(" | ").next().unwrap_or_default()).collect();
+        assert_eq!(commands.len(), 2);
+        for command in commands {
+            let words = ["calls-operator"].into_iter().chain(command.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{command}");
+        }
+        assert!(Cli::command().render_help().to_string().contains(EXAMPLES));
     }
 
     #[test]

@@ -37,11 +37,17 @@ pub struct ServeArgs {
     pub dev: bool,
 
     /// Address of page and signalling in development. Browsers give the microphone only to localhost and to HTTPS.
-    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Development")]
+    #[arg(
+        long,
+        value_name = "IP",
+        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        requires = "dev",
+        help_heading = "Development"
+    )]
     pub bind: IpAddr,
 
     /// HTTP port of page and signalling in development.
-    #[arg(long, value_name = "PORT", default_value_t = 7880, help_heading = "Development")]
+    #[arg(long, value_name = "PORT", default_value_t = 7880, requires = "dev", help_heading = "Development")]
     pub port: u16,
 
     /// API key and secret that sign tokens; repeat it for more. Without it: devkey:secret.
@@ -152,6 +158,16 @@ mod tests {
         let cluster = ["calls-sfu", "serve", "--config", "f", "--keys", "k", "--tls", "t"];
         assert!(Cli::try_parse_from(cluster).is_ok());
         assert!(Cli::try_parse_from(cluster.into_iter().chain(["--dev"])).is_err());
+    }
+
+    #[test]
+    fn what_is_for_development_alone_is_refused_in_a_cluster() {
+        let cluster = ["calls-sfu", "serve", "--config", "f", "--keys", "k", "--tls", "t"];
+        for flag in [["--bind", "10.0.0.1"], ["--port", "80"], ["--key", "a:b"], ["--node-ip", "10.0.0.1"]] {
+            let parsed = Cli::try_parse_from(cluster.iter().chain(&flag));
+            assert!(parsed.is_err(), "{flag:?} would do nothing");
+            assert!(Cli::try_parse_from(["calls-sfu", "serve", "--dev"].iter().chain(&flag)).is_ok(), "{flag:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,10 @@ pub async fn follow(file: PathBuf, config: watch::Sender<SfuConfig>, key_folder:
         let problems = looked.await.unwrap_or_else(|error| [Some(error.to_string()), None]);
         for (problem, complaint) in problems.into_iter().zip(&mut complaints) {
             if let Some(problem) = problem.as_ref().filter(|_| problem != *complaint) {
-                tracing::error!(problem, "what is mounted changed to something that cannot be used; the last state stays");
+                tracing::error!(
+                    problem,
+                    "what is mounted changed to something that cannot be used; the last state stays"
+                );
             }
             *complaint = problem;
         }
@@ -56,12 +59,7 @@ pub async fn follow(file: PathBuf, config: watch::Sender<SfuConfig>, key_folder:
 }
 
 /// What is wrong with the file, and with the keys.
-fn look_once(
-    file: &Path,
-    config: &watch::Sender<SfuConfig>,
-    key_folder: &Path,
-    keys: &Keys,
-) -> [Option<String>; 2] {
+fn look_once(file: &Path, config: &watch::Sender<SfuConfig>, key_folder: &Path, keys: &Keys) -> [Option<String>; 2] {
     let file = look_at_file(file, config).map_err(|error| describe(&error));
     let keys = look_at_keys(key_folder, keys).map_err(|error| describe(&error));
     [file.err(), keys.err()]

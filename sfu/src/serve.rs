@@ -75,6 +75,10 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     let key = core.app.keys.signing().map_or_else(String::new, |(key, _)| key);
     println!("  LiveKit clients: {}, API key {key}. Press Ctrl-C to stop.", page.replace("http", "ws"));
 
+    if let Some(warning) = well_known_key_warning(&args) {
+        println!("  {warning}");
+    }
+
     let router = app::router(core.app.clone()).merge(health::routes(core.status.clone(), core.metrics.clone()));
     let server = tokio::spawn(axum::serve(http, router).into_future());
     stop_signal().await?;
@@ -237,6 +241,14 @@ async fn stop_signal() -> Result<()> {
     Ok(())
 }
 
+/// On loopback a key that everybody knows harms nobody.
+fn well_known_key_warning(args: &ServeArgs) -> Option<&'static str> {
+    (args.api_keys.is_empty() && !args.bind.is_loopback()).then_some(
+        "Warning: whoever reaches this address may do anything in any call, because everybody knows the key devkey: \
+         give one of your own with --key KEY:SECRET.",
+    )
+}
+
 /// Where control and health listen: at the node's own address, by which kubelet, Prometheus, director and operator come.
 /// A host-network port on all addresses would be open at the public one as well.
 fn fleet_address(args: &ServeArgs) -> IpAddr {
@@ -262,6 +274,22 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+
+    fn dev(more: &[&str]) -> ServeArgs {
+        let Command::Serve(args) =
+            Cli::try_parse_from(["calls-sfu", "serve", "--dev"].iter().chain(more)).unwrap().command;
+        *args
+    }
+
+    #[test]
+    fn the_well_known_key_is_warned_of_where_others_may_use_it() {
+        let warned = |more: &[&str]| well_known_key_warning(&dev(more)).is_some();
+        assert!(warned(&["--bind", "0.0.0.0"]));
+        assert!(warned(&["--bind", "192.0.2.7"]));
+        assert!(!warned(&["--bind", "0.0.0.0", "--key", "mine:0123456789abcdef"]));
+        assert!(!warned(&[]));
+        assert!(!warned(&["--bind", "::1"]));
+    }
 
     fn listens_at(more: &[&str]) -> IpAddr {
         let cluster = ["calls-sfu", "serve", "--config", "f", "--keys", "k", "--tls", "t"];

@@ -139,10 +139,12 @@ async fn talk(sfu: Served, mut socket: WebSocket) {
         socket.send(Message::Text(sfu.name.as_str().into())).await.ok()?;
         loop {
             tokio::select! {
-                message = socket.recv() => match message?.ok()? {
-                    message @ Message::Binary(_) => socket.send(message).await.ok()?,
-                    _ => {}
-                },
+                message = socket.recv() => {
+                    let message = message?.ok()?;
+                    if matches!(message, Message::Binary(_)) {
+                        socket.send(message).await.ok()?;
+                    }
+                }
                 () = sfu.dispersed.cancelled() => return socket.send(Message::Text(LEAVE.into())).await.ok(),
             }
         }
