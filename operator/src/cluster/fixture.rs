@@ -68,7 +68,7 @@ pub fn issued() -> Issued {
 }
 
 pub fn try_validated(spec: &Value, found: &Dereferenced) -> Result<ValidatedCluster, ValidationError> {
-    validate(&cluster(spec), found, issued(), &images())
+    validate(&cluster(spec), found, issued(), &images(), now())
 }
 
 pub fn validated(spec: &Value, found: &Dereferenced) -> ValidatedCluster {

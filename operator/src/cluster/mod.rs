@@ -134,8 +134,9 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     let monitors_installed = context.monitoring.is_installed();
     let found = dereference(cluster, &name, &context.stores, &context.client, monitors_installed).await?;
     context.metrics.asked(&found.reports);
-    let issued = issue(&found, Timestamp::now())?;
-    let validated = match validate(cluster, &found, issued, &context.images) {
+    let now = Timestamp::now();
+    let issued = issue(&found, now)?;
+    let validated = match validate(cluster, &found, issued, &context.images, now) {
         Ok(validated) => validated,
         Err(error) => return refuse(cluster, &error.problem(), context).await,
     };

@@ -6,7 +6,7 @@
 //! running until there is somewhere to go.
 //!
 //! Pure. Guarantees, whatever Deployments are found: at most one revision per slot is given replicas, nothing is placed
-//! in a slot before the last pod of another revision has left it, and without a change in the input the plan repeats
+//! in a slot before the last pod of another revision has left it or should have for a minute, and without a change in the input the plan repeats
 //! itself.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,8 @@ pub struct LiveRevision {
     pub wanted: Option<u32>,
     /// Ready pods that are not going away.
     pub ready: u32,
-    /// All pods, those that are terminating included: they hold their host ports to the end.
+    /// All pods, those that are terminating included: they hold their host ports to the end. Those that are past their
+    /// end, because their node does not answer, are not counted.
     pub pods: u32,
     /// Host ports its pods hold.
     pub host_ports: BTreeSet<u16>,

@@ -152,7 +152,9 @@ fn progressing(progress: &Progress, director_ready: bool) -> State {
         }
         Progress::Draining => ("True", "Draining", "Replaced SFUs have sent their people to the new ones, and end."),
         Progress::WaitingForSlot => {
-            ("True", "WaitingForSlot", "New SFUs wait until the last SFU leaves the host ports they need.")
+            let said = "New SFUs wait until the last SFU leaves the host ports they need, or should have left them a minute \
+                        ago.";
+            ("True", "WaitingForSlot", said)
         }
     };
     State::new(ConditionType::Progressing, status, reason, message)

@@ -8,6 +8,7 @@ use fleet::config::{PageConfig, SfuConfig};
 use fleet::names::label;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Resource as _, ResourceExt as _};
 use thiserror::Error;
 
@@ -22,6 +23,11 @@ use crate::hash::short_hash;
 use crate::keys::{ApiKey, KeysError, read_keys};
 use crate::name::{ClusterName, NameError};
 use crate::port::{PortError, PortPlan, Slot, host_ports_of};
+
+/// How long past its deletion a terminating pod still counts as holding its host ports. `deletionTimestamp` is the time by
+/// which it should be gone, its grace period included; a kubelet that works is done within seconds of it. Shorter, and a
+/// slow kubelet's pod is passed over; longer, and a dead node holds up a change for that time.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Images of the operator's release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,12 +122,13 @@ pub fn sentence(text: &str) -> String {
     format!("{start}{}{end}", characters.as_str())
 }
 
-/// Interprets `cluster`, given what was read and issued.
+/// Interprets `cluster`, given what was read and issued by `now`.
 pub fn validate(
     cluster: &CallsCluster,
     found: &Dereferenced,
     issued: Issued,
     images: &Images,
+    now: Timestamp,
 ) -> Result<ValidatedCluster, ValidationError> {
     let spec = &cluster.spec;
     let name = ClusterName::new(&cluster.name_any())?;
@@ -151,7 +158,7 @@ pub fn validate(
         certificates: issued.certificates,
         monitor: found.monitors_installed && spec.observability.monitors == Monitors::Auto,
         log: spec.observability.log_level.directive(),
-        live: live_revisions(found),
+        live: live_revisions(found, now),
         warnings: planned.bad_annotations.iter().map(bad_annotation).collect(),
         name,
     })
@@ -193,7 +200,10 @@ fn bad_annotation(bad: &BadAnnotation) -> Problem {
 }
 
 /// What is there of each revision in each slot, from Deployments and pods alike: pods outlive their Deployment.
-pub fn live_revisions(found: &Dereferenced) -> Vec<LiveRevision> {
+///
+/// A pod that should have been gone a minute ago is passed over: its node does not answer, and it would stay until
+/// somebody deletes the Node. Should it run nevertheless, the scheduler keeps others off its ports on that node.
+pub fn live_revisions(found: &Dereferenced, now: Timestamp) -> Vec<LiveRevision> {
     let place = |labels: &std::collections::BTreeMap<String, String>| {
         Some((labels.get(label::REVISION)?.clone(), Slot::parse(labels.get(label::SLOT)?)?))
     };
@@ -206,7 +216,7 @@ pub fn live_revisions(found: &Dereferenced) -> Vec<LiveRevision> {
     }
     for pod in &found.sfu_pods {
         let Some((revision, slot)) = place(pod.labels()) else { continue };
-        if is_finished(pod) {
+        if is_finished(pod) || is_overdue(pod, now) {
             continue;
         }
         let index = live.iter().position(|one| one.revision == revision && one.slot == slot).unwrap_or_else(|| {
@@ -223,6 +233,11 @@ pub fn live_revisions(found: &Dereferenced) -> Vec<LiveRevision> {
 /// Whether a pod has ended for good, so that it holds no ports.
 fn is_finished(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod should have been gone for [`OVERDUE`].
+fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
+    pod.metadata.deletion_timestamp.as_ref().is_some_and(|gone_by| now > gone_by.0 + OVERDUE)
 }
 
 /// Whether a pod is ready and not going away.

@@ -33,7 +33,7 @@ impl World {
     /// One reconcile's worth of applying, with caches up to date.
     async fn apply(&mut self, spec: &Value) -> Result<Vec<Change>, ApplyError> {
         self.caches.fill(&self.api);
-        let cluster = validate(&fixture::cluster(spec), &self.found, self.issued.clone(), &fixture::images()).unwrap();
+        let cluster = validate(&fixture::cluster(spec), &self.found, self.issued.clone(), &fixture::images(), fixture::now()).unwrap();
         let objects = build(&cluster).unwrap();
         let client = self.api.client();
         let installed = self.found.monitors_installed;

@@ -1,5 +1,9 @@
 //! Broken and hostile specs: each gives a reason and a sentence, none a panic.
 
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -7,7 +11,8 @@ use crate::api::CallsCluster;
 use crate::cluster::build::build;
 use crate::cluster::dereference::KeysFound;
 use crate::cluster::fixture::{self, found, try_validated};
-use crate::cluster::validate::{sentence, validate};
+use crate::cluster::revision::LiveRevision;
+use crate::cluster::validate::{live_revisions, sentence, validate};
 
 fn reason(spec: &Value) -> String {
     try_validated(spec, &found()).unwrap_err().problem().reason
@@ -45,6 +50,29 @@ fn sentences_begin_large_and_end_with_a_stop_but_fields_stay_as_they_are() {
     assert_eq!(sentence("no address"), "No address.");
     assert_eq!(sentence("sfu.replicas is -1: lower"), "sfu.replicas is -1: lower.");
     assert_eq!(sentence(""), "");
+}
+
+#[test]
+fn a_pod_that_should_be_gone_for_a_minute_holds_no_slot() {
+    let counted = |gone_by: Option<i64>| {
+        let mut pod = fixture::sfu_pod("blue-sfu-1", "old").as_ref().clone();
+        pod.metadata.deletion_timestamp = gone_by.map(|seconds| Time(Timestamp::from_second(seconds).unwrap()));
+        let mut state = found();
+        state.sfu_pods = vec![Arc::new(pod)];
+        live_revisions(&state, fixture::now())
+            .iter()
+            .map(|one: &LiveRevision| (one.pods, one.ready))
+            .collect::<Vec<_>>()
+    };
+    // Now is 1 800 000 000; the deletion's time has the grace period in it.
+    for (what, gone_by, expected) in [
+        ("runs", None, vec![(1, 1)]),
+        ("has time left", Some(1_800_000_075), vec![(1, 0)]),
+        ("is a minute late", Some(1_799_999_940), vec![(1, 0)]),
+        ("is later than that: its node is dead", Some(1_799_999_939), vec![]),
+    ] {
+        assert_eq!(counted(gone_by), expected, "{what}");
+    }
 }
 
 fn any_spec() -> impl Strategy<Value = Value> {
@@ -87,7 +115,7 @@ proptest! {
         });
         let guarded: crate::watch::Guarded = serde_json::from_value(object).unwrap();
         let Ok(cluster) = guarded.0 else { return Ok(()) };
-        match validate(&cluster, &found(), fixture::issued(), &fixture::images()) {
+        match validate(&cluster, &found(), fixture::issued(), &fixture::images(), fixture::now()) {
             Ok(validated) => prop_assert!(build(&validated).is_ok()),
             Err(error) => {
                 let problem = error.problem();
