@@ -9,6 +9,7 @@ use super::example::{Example, SETTLED_LIMIT};
 use crate::cluster::process::wait_for;
 use crate::command::output_of_input;
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE};
+use crate::kubectl::condition;
 use crate::scenarios;
 use crate::test::{Ring, Stage, Test};
 
@@ -73,7 +74,10 @@ fn an_override_changes_candidates(stage: &Stage) -> Result<()> {
     example.apply(|spec| spec["network"] = json!({"advertise": {"override": OVERRIDE}}))?;
     example.wait(SETTLED_LIMIT, |object| {
         let sfus = object["status"]["sfus"].as_array()?;
-        sfus.iter().all(|sfu| sfu["address"] == OVERRIDE).then_some(())
+        // One address is no good for several SFUs, and the status says so.
+        let expected = if sfus.len() > 1 { "AddressShared" } else { "Resolved" };
+        let is_told = condition(object, "AddressResolved").is_some_and(|one| one["reason"] == expected);
+        (is_told && sfus.iter().all(|sfu| sfu["address"] == OVERRIDE)).then_some(())
     })?;
     for (_, pod, _) in &before {
         let log = stage.kubectl()?.run(&["logs", "--namespace", CALLS_NAMESPACE, pod])?;

@@ -3,6 +3,8 @@
 //! Pure. Every message says what to do, and every problem goes away by itself when its cause does, because it is read
 //! from the present state alone.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleet::names::{EXIT_PORT_TAKEN, label, port_name};
@@ -10,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
 
-use crate::cluster::dereference::Dereferenced;
+use crate::cluster::dereference::{Dereferenced, Report};
 use crate::cluster::validate::sentence;
 
 /// The conditions of a `CallsCluster`.
@@ -61,6 +63,7 @@ pub fn problems(found: &Dereferenced) -> Vec<Problem> {
     for (pod, report) in &found.reports {
         problems.extend(report_problem(pod, report, &found.sfu_pods));
     }
+    problems.extend(shared_addresses(&found.reports));
     problems
 }
 
@@ -209,6 +212,35 @@ fn report_problem(pod: &str, report: &Result<fleet::api::SfuStatus, String>, pod
     }
 }
 
+/// Addresses that several SFUs offer: one of them gets everybody's media, and people at the others hear nothing.
+fn shared_addresses(reports: &BTreeMap<String, Report>) -> Vec<Problem> {
+    let mut offered: BTreeMap<SocketAddr, Vec<&str>> = BTreeMap::new();
+    for (pod, report) in reports {
+        for candidate in report.iter().flat_map(|status| &status.candidates) {
+            let pods = offered.entry(SocketAddr::new(candidate.address, candidate.port)).or_default();
+            // UDP and TCP are offered on one number.
+            if pods.last() != Some(&pod.as_str()) {
+                pods.push(pod);
+            }
+        }
+    }
+    let shared = offered.into_iter().filter(|(_, pods)| pods.len() > 1);
+    shared
+        .map(|(address, pods)| {
+            Problem::new(
+                ConditionType::AddressResolved,
+                "AddressShared",
+                format!(
+                    "SFUs {} all tell clients to send media to {address}, so that most of their calls are silent: give each \
+                     node its own address, with network.advertise.perNode or `external/internal` pairs in \
+                     network.advertise.override.",
+                    pods.join(", ")
+                ),
+            )
+        })
+        .collect()
+}
+
 fn host_ports(pod: &Pod) -> String {
     let mut ports: Vec<String> = pod
         .spec
@@ -276,6 +308,39 @@ mod tests {
             assert_eq!(problem.reason, reason);
             assert!(problem.message.contains(part), "{reason}: {}", problem.message);
         }
+    }
+
+    /// What an SFU on `address` reports.
+    fn offering(name: &str, address: &str, port: u16) -> (String, Report) {
+        let candidate = |protocol: &str| json!({"protocol": protocol, "address": address, "port": port, "source": "Override"});
+        let report = json!({"name": name, "version": "1.2.3", "state": "Active", "load": {},
+            "candidates": [candidate("UDP"), candidate("TCP")]});
+        (name.to_owned(), Ok(serde_json::from_value(report).unwrap()))
+    }
+
+    #[test]
+    fn an_address_that_two_sfus_offer_is_named_with_both() {
+        let reports = BTreeMap::from([
+            offering("blue-sfu-1", "203.0.113.7", 8443),
+            offering("blue-sfu-2", "203.0.113.7", 8443),
+            ("blue-sfu-3".to_owned(), Err("no connection".to_owned())),
+        ]);
+        let problems = shared_addresses(&reports);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!((problems[0].condition, problems[0].reason.as_str()), (ConditionType::AddressResolved, "AddressShared"));
+        for part in ["blue-sfu-1, blue-sfu-2", "203.0.113.7:8443", "network.advertise.perNode"] {
+            assert!(problems[0].message.contains(part), "{}", problems[0].message);
+        }
+    }
+
+    #[test]
+    fn sfus_on_two_ports_or_two_addresses_share_nothing() {
+        let reports = BTreeMap::from([
+            offering("blue-sfu-1", "203.0.113.7", 8443),
+            offering("blue-sfu-2", "203.0.113.7", 8444),
+            offering("blue-sfu-3", "203.0.113.8", 8443),
+        ]);
+        assert_eq!(shared_addresses(&reports), []);
     }
 
     #[test]

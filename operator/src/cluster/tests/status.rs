@@ -1,5 +1,7 @@
 //! Status and conditions of states that occur.
 
+use std::net::Ipv4Addr;
+
 use fleet::api::{AddressProblem, AdvertisedCandidate, Protocol, SfuLoad, SfuState, SfuStatus};
 use serde_json::json;
 
@@ -10,7 +12,9 @@ use crate::cluster::fixture::{self, applied, found, now, validated};
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::status::{refused, status};
 
-fn report(name: &str) -> SfuStatus {
+/// What the SFU `name` reports, on the `index`th node.
+fn report(name: &str, index: usize) -> SfuStatus {
+    let address = u32::from(Ipv4Addr::new(203, 0, 113, 7)) + u32::try_from(index).unwrap();
     SfuStatus {
         name: name.into(),
         node: "node-a".into(),
@@ -18,7 +22,7 @@ fn report(name: &str) -> SfuStatus {
         state: SfuState::Active,
         candidates: vec![AdvertisedCandidate {
             protocol: Protocol::Udp,
-            address: "203.0.113.7".parse().unwrap(),
+            address: Ipv4Addr::from(address).into(),
             port: 8443,
             source: "Override".into(),
         }],
@@ -36,7 +40,7 @@ fn running(n: usize) -> Dereferenced {
     for index in 0..n {
         let name = format!("blue-sfu-{index:03}");
         state.sfu_pods.push(fixture::sfu_pod(&name, &revision));
-        state.reports.insert(name.clone(), Ok(report(&name)));
+        state.reports.insert(name.clone(), Ok(report(&name, index)));
     }
     state
 }
@@ -87,7 +91,7 @@ fn a_status_read_back_from_the_api_server_is_the_one_written() {
 #[test]
 fn a_stun_server_that_does_not_answer_is_an_address_problem_by_the_sfus_word() {
     let mut state = running(1);
-    let mut silent = report("blue-sfu-000");
+    let mut silent = report("blue-sfu-000", 0);
     silent.candidates.clear();
     silent.state = SfuState::Starting;
     silent.address_problem = Some(AddressProblem {
@@ -98,6 +102,16 @@ fn a_stun_server_that_does_not_answer_is_an_address_problem_by_the_sfus_word() {
     let status = status_of(1, &state, None);
     assert_eq!(condition(&status, ConditionType::AddressResolved), "False StunUnreachable");
     assert_eq!(condition(&status, ConditionType::Degraded), "True StunUnreachable");
+}
+
+#[test]
+fn one_address_for_two_sfus_is_not_resolved() {
+    let mut state = running(2);
+    state.reports.insert("blue-sfu-001".into(), Ok(report("blue-sfu-001", 0)));
+    let status = status_of(2, &state, None);
+    assert_eq!(condition(&status, ConditionType::AddressResolved), "False AddressShared");
+    assert_eq!(condition(&status, ConditionType::Degraded), "True AddressShared");
+    assert_eq!(condition(&status, ConditionType::Ready), "True AllReady");
 }
 
 #[test]
