@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleet::keys::{MIN_SECRET_BYTES, secret_in};
 use k8s_openapi::api::core::v1::Secret;
 use thiserror::Error;
 
@@ -12,8 +13,6 @@ use thiserror::Error;
 const SECRET_BYTES: usize = 32;
 /// Bytes of randomness in a key's name; it is no secret, only distinct.
 const NAME_BYTES: usize = 6;
-/// A shorter secret could be guessed from one token.
-pub const MIN_SECRET_LEN: usize = 16;
 
 /// One API key.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl std::fmt::Debug for ApiKey {
 pub enum KeysError {
     #[error("the Secret {0} has no entries: add one named like the API key, its value the secret")]
     Empty(String),
-    #[error("the entry {entry} of Secret {secret} is not text of at least {MIN_SECRET_LEN} characters: make it longer")]
+    #[error("the entry {entry} of Secret {secret} is not text of at least {MIN_SECRET_BYTES} bytes: make it longer")]
     Weak { secret: String, entry: String },
 }
 
@@ -62,11 +61,9 @@ pub fn read_keys(secret: &Secret) -> Result<Vec<ApiKey>, KeysError> {
     }
     entries
         .iter()
-        .map(|(entry, value)| match std::str::from_utf8(&value.0) {
-            Ok(text) if text.trim_end().len() >= MIN_SECRET_LEN => {
-                Ok(ApiKey { name: entry.clone(), secret: text.trim_end().to_owned() })
-            }
-            _ => Err(KeysError::Weak { secret: name.clone(), entry: entry.clone() }),
+        .map(|(entry, value)| match secret_in(&value.0) {
+            Some(secret) => Ok(ApiKey { name: entry.clone(), secret: secret.to_owned() }),
+            None => Err(KeysError::Weak { secret: name.clone(), entry: entry.clone() }),
         })
         .collect()
 }

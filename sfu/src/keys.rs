@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use fleet::keys::{MIN_SECRET_BYTES, secret_in};
 use thiserror::Error;
 
 /// How long an SFU only verifies with a new key before it signs with it, so that no other SFU refuses what it signed:
@@ -56,8 +57,8 @@ impl Known {
 pub enum KeysError {
     #[error("failed to read the API keys in {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("the API key's file {path} is empty: it must hold the key's secret")]
-    NoSecret { path: PathBuf },
+    #[error("the API key's file {path} is not text of at least {MIN_SECRET_BYTES} bytes: write a longer secret to it")]
+    Weak { path: PathBuf },
     #[error("there is no API key in {path}: put one file there for each key, named as the key, holding its secret")]
     Empty { path: PathBuf },
 }
@@ -73,7 +74,8 @@ impl Keys {
         Ok(Self::new(read_directory(path)?))
     }
 
-    /// Takes over what the directory holds now. On an error the keys in force stay.
+    /// Takes over what the directory holds now. On an error the keys in force stay, all of them: a weak secret among good
+    /// ones is a mistake in the making, and the operator says of it that what runs is left as it is.
     ///
     /// Returns whether anything changed.
     pub fn reload(&self, path: &Path) -> Result<bool, KeysError> {
@@ -121,12 +123,8 @@ fn read_directory(path: &Path) -> Result<BTreeMap<String, Secret>, KeysError> {
         if name.starts_with('.') || !fs::metadata(entry.path()).map_err(read)?.is_file() {
             continue;
         }
-        let secret = fs::read_to_string(entry.path()).map_err(read)?;
-        let secret = secret.trim_end();
-        // Anybody could sign with an empty secret.
-        if secret.is_empty() {
-            return Err(KeysError::NoSecret { path: entry.path() });
-        }
+        let content = fs::read(entry.path()).map_err(read)?;
+        let secret = secret_in(&content).ok_or_else(|| KeysError::Weak { path: entry.path() })?;
         keys.insert(name, Secret::new(secret));
     }
     if keys.is_empty() {
@@ -184,16 +182,22 @@ mod tests {
     fn keys_are_files_and_reload_keeps_them_on_error() {
         let folder = std::env::temp_dir().join(format!("calls-keys-{}", std::process::id()));
         fs::create_dir_all(folder.join("..data")).unwrap();
-        fs::write(folder.join("key1"), "secret1\n").unwrap();
+        fs::write(folder.join("key1"), "the-secret-of-key1\n").unwrap();
         let keys = Keys::from_directory(&folder).unwrap();
-        assert_eq!(keys.secret("key1"), Some(Secret::new("secret1")));
-        fs::write(folder.join("key0"), "secret0").unwrap();
+        assert_eq!(keys.secret("key1"), Some(Secret::new("the-secret-of-key1")));
+        fs::write(folder.join("key0"), "the-secret-of-key0").unwrap();
         assert!(keys.reload(&folder).unwrap());
         assert!(keys.secret("key0").is_some());
-        fs::write(folder.join("key2"), "\n").unwrap();
-        assert!(matches!(keys.reload(&folder), Err(KeysError::NoSecret { .. })));
+        for weak in ["\n", "short", "fifteen-bytes-1\n"] {
+            fs::write(folder.join("key1"), weak).unwrap();
+            assert!(
+                matches!(keys.reload(&folder), Err(KeysError::Weak { path }) if path.ends_with("key1")),
+                "{weak:?}"
+            );
+            assert_eq!(keys.secret("key1"), Some(Secret::new("the-secret-of-key1")));
+        }
         fs::remove_dir_all(&folder).unwrap();
         assert!(keys.reload(&folder).is_err());
-        assert_eq!(keys.secret("key1"), Some(Secret::new("secret1")));
+        assert_eq!(keys.secret("key1"), Some(Secret::new("the-secret-of-key1")));
     }
 }

@@ -101,7 +101,7 @@ fn exception(right: &Right) -> Option<&'static str> {
 fn rights_granted_are_rights_used(stage: &Stage) -> Result<()> {
     let example = Example::take(stage)?;
     // A mounted file changes, so that pods are annotated.
-    example.apply(|spec| spec["network"] = json!({"advertise": {"override": "203.0.113.7"}}))?;
+    example.apply(|spec| spec["network"] = json!({"advertise": {"order": ["NodeInternalIP"]}}))?;
     example.wait_settled()?;
     let granted = granted(stage)?;
     let (used, refused) = used(stage)?;
