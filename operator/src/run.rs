@@ -8,8 +8,7 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::cli::RunArgs;
 use crate::cluster::apply::Memory;
+use crate::cluster::pace::Pace;
 use crate::cluster::validate::Images;
 use crate::cluster::{Context, error_policy, reconcile};
 use crate::connect::connect;
@@ -28,7 +28,7 @@ use crate::keys::ApiKey;
 use crate::lease::RETRY_PERIOD;
 use crate::metrics::Metrics;
 use crate::name::MANAGER;
-use crate::watch::{Guarded, Stores};
+use crate::watch::{Stores, watch_clusters};
 
 /// Reconciles at the same time. Most of one is waiting for SFUs and the API server.
 const CONCURRENCY: u16 = 16;
@@ -109,22 +109,23 @@ async fn lead(
         recorder: Recorder::new(client.clone(), reporter),
         images: Images { sfu: args.sfu_image, director: args.director_image },
         memory: Memory::default(),
+        pace: Pace::default(),
         metrics: metrics.clone(),
         client: client.clone(),
         monitoring,
         stores,
     });
     let triggers = stream::unfold(triggers, async |mut triggers| Some((triggers.recv().await?, triggers)));
-    let controller = Controller::new(Api::<Guarded>::all(client), watcher::Config::default())
+    let (changes, clusters) = watch_clusters(&client);
+    let controller = Controller::for_stream(changes, clusters.clone())
         .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .reconcile_on(triggers);
-    let clusters = controller.store();
     let reconciles = controller.run(reconcile, error_policy, Arc::clone(&context)).for_each(|result| {
         metrics.clusters(clusters.len());
         match result {
             Ok(_) => {}
             Err(controller::Error::ObjectNotFound(gone)) => {
-                context.memory.forget_cluster(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                context.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
             }
             // Failures of reconciles are logged by the error policy; others are of watches, which try again.
             Err(error) => debug!(error = &error as &dyn std::error::Error, "controller"),

@@ -4,10 +4,10 @@
 //! Reconciling reads these caches, so that an idle operator sends no requests but its watches.
 
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use fleet::names::label;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
@@ -16,7 +16,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -101,6 +101,38 @@ where
     found
 }
 
+/// Watches `CallsCluster`s: a stream of those to look at, and all of them as they are.
+///
+/// Our own writes of the status are not in the stream, or every one would wake the reconcile that writes the next.
+/// Failures never end it: they are in the log and tried again, ever more slowly. The store is ready only after the first
+/// list, which needs the CRD and the right to read it.
+pub fn watch_clusters(
+    client: &Client,
+) -> (impl Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static, Store<Guarded>) {
+    let (store, writer) = reflector::store();
+    let changes = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(wish, PredicateConfig::default())
+        .filter(|change| {
+            if let Err(error) = change {
+                warn!(kind = "CallsCluster", error = error as &dyn std::error::Error, "watch failed, trying again");
+            }
+            std::future::ready(change.is_ok())
+        });
+    (changes, store)
+}
+
+/// Differs between two states of an object when its spec, or whether it is going, does. `None`, which passes always,
+/// where the API server counts no generations.
+fn wish(object: &Guarded) -> Option<u64> {
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    (meta.generation?, meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
 /// Watches what carries our label; every change triggers the `CallsCluster` named by it.
 fn watch_owned<K>(client: &Client, triggers: mpsc::Sender<ObjectRef<Guarded>>) -> Store<K>
 where
@@ -173,4 +205,49 @@ fn watch_nodes(client: &Client) -> Store<Node> {
 /// Drops what is large and never read.
 fn forget_bulk(object: &mut impl Resource) {
     object.meta_mut().managed_fields = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(uid: &str, generation: i64, more: &Value) -> Guarded {
+        let mut object = json!({
+            "apiVersion": "callscluster.io/v1alpha1", "kind": "CallsCluster", "spec": {},
+            "metadata": {"name": "blue", "namespace": "red", "uid": uid, "generation": generation},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            object[key] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_status_that_was_written_is_no_reason_to_look_again() {
+        let mut going = object("one", 2, &json!({}));
+        going.meta_mut().deletion_timestamp = serde_json::from_value(json!("2027-01-15T08:00:00Z")).unwrap();
+        let changes = [
+            object("one", 1, &json!({})),
+            object("one", 1, &json!({"status": {"calls": 7}})),
+            object("one", 2, &json!({"spec": {"sfu": {"replicas": 3}}})),
+            object("one", 2, &json!({"status": {"calls": 8}})),
+            going,
+            // Made anew under the same name.
+            object("two", 1, &json!({})),
+        ];
+        let passed = stream::iter(changes.map(Ok::<_, watcher::Error>))
+            .predicate_filter(wish, PredicateConfig::default())
+            .map(|object| {
+                let meta = object.unwrap().meta().clone();
+                (meta.uid.unwrap(), meta.generation.unwrap(), meta.deletion_timestamp.is_some())
+            });
+        let expected = [("one", 1, false), ("one", 2, false), ("one", 2, true), ("two", 1, false)];
+        assert_eq!(
+            passed.collect::<Vec<_>>().await,
+            expected.map(|(uid, generation, is_going)| (uid.to_owned(), generation, is_going))
+        );
+    }
 }

@@ -13,6 +13,7 @@ pub mod build;
 pub mod dereference;
 pub mod event;
 pub mod issue;
+pub mod pace;
 pub mod problem;
 pub mod revision;
 pub mod status;
@@ -46,6 +47,7 @@ use crate::watch::{Guarded, Stores};
 use apply::{ApplyError, Memory};
 use dereference::{DereferenceError, dereference};
 use issue::{IssueError, issue};
+use pace::Pace;
 use problem::{ConditionType, Problem};
 use validate::{Images, ValidationError, sentence, validate};
 
@@ -60,9 +62,18 @@ pub struct Context {
     pub stores: Stores,
     pub images: Images,
     pub memory: Memory,
+    pub pace: Pace,
     pub recorder: Recorder,
     pub metrics: Metrics,
     pub monitoring: Monitoring,
+}
+
+impl Context {
+    /// Forgets what was noted of a `CallsCluster` that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.memory.forget_cluster(namespace, name);
+        self.pace.forget(namespace, name);
+    }
 }
 
 impl std::fmt::Debug for Context {
@@ -95,7 +106,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
     let result = async {
         if object.meta().deletion_timestamp.is_some() {
             // Everything goes with its owner.
-            context.memory.forget_cluster(&namespace, &name);
+            context.forget(&namespace, &name);
             return Ok(Outcome::Gone);
         }
         match &object.0 {
@@ -191,25 +202,27 @@ async fn refuse(cluster: &CallsCluster, problem: &Problem, context: &Context) ->
     Ok(Outcome::Refused)
 }
 
-/// Writes the status if it differs from the one we were called with.
+/// Writes the status if it differs from the one we were called with in more than counts, or it is time for those.
 async fn write_status(
     cluster: &CallsCluster,
     new: &CallsClusterStatus,
     context: &Context,
 ) -> Result<(), ReconcileError> {
-    if cluster.status.as_ref() == Some(new) {
+    let (namespace, name) = (cluster.metadata.namespace.as_deref().unwrap_or_default(), cluster.name_any());
+    let now = Instant::now();
+    if !context.pace.is_due(namespace, &name, cluster.status.as_ref(), new, now) {
         return Ok(());
     }
-    let api: Api<CallsCluster> =
-        Api::namespaced(context.client.clone(), cluster.metadata.namespace.as_deref().unwrap_or_default());
+    let api: Api<CallsCluster> = Api::namespaced(context.client.clone(), namespace);
     let patch = json!({
         "apiVersion": CallsCluster::api_version(&()),
         "kind": CallsCluster::kind(&()),
-        "metadata": {"name": cluster.name_any(), "uid": cluster.metadata.uid},
+        "metadata": {"name": name, "uid": cluster.metadata.uid},
         "status": new,
     });
-    match api.patch_status(&cluster.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+    match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
         Ok(_) => {
+            context.pace.note(namespace, &name, now);
             context.metrics.wrote_status();
             Ok(())
         }
