@@ -22,7 +22,7 @@ struct Shared {
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until the task is dropped.
 ///
-/// Ready means: the API server was reached and, in a leader, every cache is filled. A standby is ready too, or a rollout
+/// Ready means: the API server was reached and, in a leader, every cache is filled, that of CallsClusters included. A standby is ready too, or a rollout
 /// of the operator would wait for a leader that waits for its replacement.
 pub async fn serve(listener: TcpListener, ready: watch::Receiver<bool>, metrics: Metrics) -> io::Result<()> {
     let routes = Router::new()
@@ -37,7 +37,10 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     if *shared.ready.borrow() {
         (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the API server was not reached yet, or caches are still filling")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the API server was not reached yet, or caches are still filling: the log names watches that fail",
+        )
     }
 }
 

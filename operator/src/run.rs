@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::cli::RunArgs;
 use crate::cluster::apply::Memory;
@@ -127,15 +127,23 @@ async fn lead(
             Err(controller::Error::ObjectNotFound(gone)) => {
                 context.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
             }
-            // Failures of reconciles are logged by the error policy; others are of watches, which try again.
-            Err(error) => debug!(error = &error as &dyn std::error::Error, "controller"),
+            // Logged by the error policy.
+            Err(controller::Error::ReconcilerFailed(..)) => {}
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "the controller failed, going on"),
         }
         std::future::ready(())
     });
-    ready.send_replace(true);
-    info!("leading");
+    // Without the CRD, or the right to read CallsClusters, this operator would wait silently for ever.
+    let filled = async {
+        if clusters.wait_until_ready().await.is_ok() {
+            ready.send_replace(true);
+            info!("leading");
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = reconciles => {}
+        () = filled => {}
         _ = is_leader.wait_for(|leads| !*leads) => {}
     }
     discovery.abort();

@@ -209,10 +209,13 @@ fn forget_bulk(object: &mut impl Resource) {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use std::sync::Arc;
+
+    use futures_util::{FutureExt as _, stream};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::fake_api::FakeApi;
 
     fn object(uid: &str, generation: i64, more: &Value) -> Guarded {
         let mut object = json!({
@@ -223,6 +226,28 @@ mod tests {
             object[key] = value.clone();
         }
         serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn callsclusters_are_waited_for_until_their_kind_is_there() {
+        let api = Arc::new(FakeApi::default());
+        let (changes, store) = watch_clusters(&api.client());
+        let watching = async {
+            changes.for_each(|_| std::future::ready(())).await;
+            panic!("the watch ended");
+        };
+        let filling = async {
+            api.refused().await;
+            assert!(store.wait_until_ready().now_or_never().is_none(), "it filled without the kind");
+            api.serve("/apis/callscluster.io/v1alpha1/callsclusters");
+            // The next try is about a second away.
+            let limit = std::time::Duration::from_secs(30);
+            tokio::time::timeout(limit, store.wait_until_ready()).await.expect("it did not fill").unwrap();
+        };
+        tokio::select! {
+            () = watching => {}
+            () = filling => {}
+        }
     }
 
     #[tokio::test]

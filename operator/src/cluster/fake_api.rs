@@ -1,6 +1,6 @@
 //! An API server in memory, for what only requests can show: what is sent, what is not, and what becomes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +18,7 @@ use kube::runtime::{reflector, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::watch::Stores;
 
@@ -27,6 +28,9 @@ pub struct FakeApi {
     objects: Mutex<BTreeMap<String, Value>>,
     writes: Mutex<Vec<String>>,
     version: Mutex<u64>,
+    /// Paths of kinds that can be listed.
+    served: Mutex<BTreeSet<String>>,
+    refused: Notify,
 }
 
 impl FakeApi {
@@ -54,6 +58,16 @@ impl FakeApi {
         self.objects.lock().unwrap().insert(path.to_owned(), object);
     }
 
+    /// Lets the kind at `path` be listed, as its CRD does.
+    pub fn serve(&self, path: &str) {
+        self.served.lock().unwrap().insert(path.to_owned());
+    }
+
+    /// Waits until somebody asked for what is not there.
+    pub async fn refused(&self) {
+        self.refused.notified().await;
+    }
+
     pub fn get(&self, path: &str) -> Option<Value> {
         self.objects.lock().unwrap().get(path).cloned()
     }
@@ -72,6 +86,7 @@ impl FakeApi {
         let existing = self.get(path);
         match (method, existing) {
             (&Method::GET, Some(object)) => (StatusCode::OK, object),
+            (&Method::GET, None) if self.serves(path) => (StatusCode::OK, self.list(path)),
             (&Method::POST, _) => {
                 let path = format!("{path}/{}", sent["metadata"]["name"].as_str().unwrap_or_default());
                 if self.get(&path).is_some() {
@@ -97,8 +112,24 @@ impl FakeApi {
                 self.objects.lock().unwrap().remove(path);
                 (StatusCode::OK, object)
             }
-            _ => failure(StatusCode::NOT_FOUND),
+            _ => {
+                self.refused.notify_one();
+                failure(StatusCode::NOT_FOUND)
+            }
         }
+    }
+
+    /// Whether `path` is that of a kind that was put there: everything has a namespace, so kinds are served across them.
+    fn serves(&self, path: &str) -> bool {
+        self.served.lock().unwrap().contains(path)
+    }
+
+    fn list(&self, path: &str) -> Value {
+        let plural = path.rsplit('/').next().unwrap_or_default();
+        let objects = self.objects.lock().unwrap();
+        let found = objects.iter().filter(|(path, _)| path.contains(&format!("/{plural}/")));
+        let items: Vec<&Value> = found.map(|(_, object)| object).collect();
+        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items})
     }
 
     /// Gives an object its next version, and a generation where it has a spec.

@@ -20,7 +20,7 @@ pub mod status;
 pub mod validate;
 
 #[cfg(test)]
-mod fake_api;
+pub mod fake_api;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
