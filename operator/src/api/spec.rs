@@ -295,8 +295,9 @@ pub struct StunSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthSpec {
     /// Name of a Secret in this namespace whose entries are API keys: the name of an entry is the key, its value the
-    /// secret. Default: empty, the operator makes the Secret `NAME-keys` with one random key. Changing the name replaces
-    /// pods; changing the Secret's content is live.
+    /// secret. Default: empty, the operator makes the Secret `NAME-keys` with one random key, and
+    /// leaves it there for as long as the CallsCluster exists. Changing the name replaces pods; changing the Secret's
+    /// content is live.
     #[schemars(length(max = 253))]
     pub secret_name: String,
 }

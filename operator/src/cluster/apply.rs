@@ -208,9 +208,8 @@ pub async fn apply(
         .map(ResourceExt::name_any)
         .chain(retired.iter().map(|(name, _)| name.clone()))
         .collect();
-    // Predecessors may still mount our own keys after the spec named others.
-    let own_keys = (!retired.is_empty()).then(|| cluster.name.keys());
-    let keys = own_keys.into_iter().chain([keys_name.clone()]);
+    // Our own keys stay when the spec names others: they are given out, and the spec may come back to them.
+    let keys = [cluster.name.keys(), keys_name.clone()];
     writer.remove_orphans(&stores.deployments, deployments).await?;
     writer.remove_orphans(&stores.disruption_budgets, names(&disruption_budgets)).await?;
     writer.remove_orphans(&stores.network_policies, names(&network_policies)).await?;
