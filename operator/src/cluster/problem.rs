@@ -91,12 +91,12 @@ fn pod_problem(pod: &Arc<Pod>) -> Option<Problem> {
         one.type_ == "PodScheduled" && one.status == "False" && one.reason.as_deref() == Some("Unschedulable")
     });
     if let Some(condition) = unscheduled {
-        return Some(unschedulable(pod, condition.message.as_deref().unwrap_or_default()));
+        return Some(unschedulable(pod, is_sfu, condition.message.as_deref().unwrap_or_default()));
     }
     status.container_statuses.iter().flatten().find_map(|container| container_problem(pod, is_sfu, container))
 }
 
-fn unschedulable(pod: &Pod, said: &str) -> Problem {
+fn unschedulable(pod: &Pod, is_sfu: bool, said: &str) -> Problem {
     let name = pod.name_any();
     if said.contains("free ports") {
         let ports = host_ports(pod);
@@ -110,14 +110,13 @@ fn unschedulable(pod: &Pod, said: &str) -> Problem {
             ),
         );
     }
-    Problem::new(
-        ConditionType::Ready,
-        "NoNodeFits",
-        format!(
-            "Pod {name} fits on no node: {} Add nodes, or change sfu.replicas, sfu.resources or sfu.podTemplate.",
-            sentence(said)
-        ),
-    )
+    // The spec says nothing of directors' pods.
+    let fix = if is_sfu {
+        "Add nodes, or change sfu.replicas, sfu.resources or sfu.podTemplate."
+    } else {
+        "Add nodes, or let one of those there take it: directors ask for little and tolerate no taints."
+    };
+    Problem::new(ConditionType::Ready, "NoNodeFits", format!("Pod {name} fits on no node: {} {fix}", sentence(said)))
 }
 
 /// Whether a container waits for its image. The kubelet goes back and forth between some of these, so that nothing we
@@ -341,6 +340,19 @@ mod tests {
             offering("blue-sfu-3", "203.0.113.8", 8443),
         ]);
         assert_eq!(shared_addresses(&reports), []);
+    }
+
+    #[test]
+    fn a_director_that_fits_nowhere_is_not_told_of_the_sfus_fields() {
+        let mut director = pod(&json!({"conditions": [{"type": "PodScheduled", "status": "False",
+            "reason": "Unschedulable", "message": "0/2 nodes are available: 2 Insufficient memory"}]}))
+        .as_ref()
+        .clone();
+        director.metadata.labels = Some([(label::COMPONENT.to_owned(), label::COMPONENT_DIRECTOR.to_owned())].into());
+        let problem = pod_problem(&Arc::new(director)).unwrap();
+        assert_eq!(problem.reason, "NoNodeFits");
+        assert!(problem.message.contains("Insufficient memory. Add nodes"), "{}", problem.message);
+        assert!(!problem.message.contains("sfu.replicas"), "{}", problem.message);
     }
 
     #[test]
