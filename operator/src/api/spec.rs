@@ -131,7 +131,8 @@ pub struct PodTemplate {
     /// Labels a node must have. Default: none. Replaces pods.
     #[schemars(extend("maxProperties" = 64))]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints SFU pods tolerate. Default: none. Replaces pods.
+    /// Taints SFU pods tolerate. Default: 30 seconds of a node that is not ready or unreachable, which is added to a list
+    /// that does not name those taints. Replaces pods.
     #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
     /// Affinity of SFU pods. Default: none; pods are spread over nodes in any case. Replaces pods.

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
+use super::toleration::tolerations;
 use super::sfu::{container_security, field, health_probe, plain, pod_security, secret_volume};
 use crate::cluster::validate::ValidatedCluster;
 use crate::name::Role;
@@ -53,6 +54,7 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
         enable_service_links: Some(false),
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
+        tolerations: Some(tolerations(&[])),
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {
             max_skew: 1,
             topology_key: "kubernetes.io/hostname".to_owned(),

@@ -10,6 +10,7 @@ mod network_policy;
 mod secret;
 mod service;
 mod sfu;
+mod toleration;
 
 use std::marker::PhantomData;
 

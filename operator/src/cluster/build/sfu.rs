@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
+use super::toleration::tolerations;
 use crate::cluster::validate::ValidatedCluster;
 use crate::name::Role;
 use crate::port::Slot;
@@ -83,7 +84,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(i64::from(DRAIN_SECONDS + GRACE_MARGIN_SECONDS)),
         node_selector: Some(template.node_selector.clone()).filter(|labels| !labels.is_empty()),
-        tolerations: Some(template.tolerations.clone()).filter(|all| !all.is_empty()),
+        tolerations: Some(tolerations(&template.tolerations)),
         affinity: template.affinity.clone(),
         // Preferred only: the scheduler already keeps two SFUs of a slot apart by their host ports.
         topology_spread_constraints: Some(vec![spread(cluster, revision, slot)]),
