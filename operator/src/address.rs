@@ -1,9 +1,9 @@
 //! Which address each node's SFU offers to clients: from the spec and the Nodes to the plan in the SFU's configuration.
 //!
-//! Pure. The SFU itself resolves names and asks STUN servers; here only the order and the sources are decided.
+//! Media is IPv4 only. Pure. The SFU itself resolves names and asks STUN servers; here only the order and the sources are decided.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use fleet::config::{AddressSource, AdvertisePlan};
 use fleet::names::annotation::NODE_ADDRESS;
@@ -18,7 +18,10 @@ pub struct NodeFacts {
     pub name: String,
     /// Value of the annotation [`NODE_ADDRESS`], unchecked.
     pub annotation: Option<String>,
-    pub external_ip: Option<IpAddr>,
+    /// The first that media can be sent to.
+    pub external_ip: Option<Ipv4Addr>,
+    /// All of them, the one the kubelet gives to pods first. One may be the internal side of a pair without being one that
+    /// media can be sent to.
     pub internal_ips: Vec<IpAddr>,
 }
 
@@ -28,14 +31,12 @@ impl NodeFacts {
         let of_type = |wanted: &'static str| {
             addresses()
                 .filter(move |address| address.type_ == wanted)
-                .filter_map(|address| address.address.parse().ok())
+                .filter_map(|address| address.address.parse::<IpAddr>().ok())
         };
-        let external: Vec<IpAddr> = of_type("ExternalIP").collect();
         Self {
             name: node.metadata.name.clone().unwrap_or_default(),
             annotation: node.metadata.annotations.as_ref().and_then(|all| all.get(NODE_ADDRESS).cloned()),
-            // IPv4 first: it is what every client has.
-            external_ip: external.iter().find(|ip| ip.is_ipv4()).or(external.first()).copied(),
+            external_ip: of_type("ExternalIP").find_map(media_address),
             internal_ips: of_type("InternalIP").collect(),
         }
     }
@@ -54,8 +55,12 @@ pub enum Override {
 /// What is wrong with the override; the user mends the spec.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OverrideError {
-    #[error("{0:?} in network.advertise.{1} is neither an IP address nor a DNS name")]
+    #[error("{0:?} in network.advertise.{1} is neither an IPv4 address nor a DNS name")]
     NotAnAddress(String, &'static str),
+    #[error(
+        "{0} in network.advertise.{1} is no address that media can be sent to: media is IPv4 only, and clients are elsewhere"
+    )]
+    NoMedia(IpAddr, &'static str),
     #[error(
         "{0:?} in network.advertise.override is not an `external/internal` pair: the part after the slash must be an IP address of a node"
     )]
@@ -178,23 +183,47 @@ fn sources(spec: &AdvertiseSpec, node: &NodeFacts, address: Option<&str>) -> Vec
         Source::NodeAnnotation => {
             node.annotation.as_ref().map(|address| AddressSource::NodeAnnotation { address: address.clone() })
         }
-        Source::NodeExternalIp => node.external_ip.map(|address| AddressSource::NodeExternalIP { address }),
+        Source::NodeExternalIp => {
+            node.external_ip.map(|address| AddressSource::NodeExternalIP { address: address.into() })
+        }
         Source::Stun => (!spec.stun.servers.is_empty()).then_some(AddressSource::Stun),
-        // The pod knows it as NODE_IP, and that is the one of several the kubelet uses.
-        Source::NodeInternalIp => Some(AddressSource::NodeInternalIP { address: None }),
+        Source::NodeInternalIp => internal(&node.internal_ips),
     };
     spec.order.iter().filter_map(source).collect()
 }
 
-fn checked(text: &str, field: &'static str) -> Result<String, OverrideError> {
-    if is_address(text) { Ok(text.to_owned()) } else { Err(OverrideError::NotAnAddress(text.to_owned(), field)) }
+/// The pod knows it as `NODE_IP`, the first of several, unless that is one media cannot be sent to.
+fn internal(ips: &[IpAddr]) -> Option<AddressSource> {
+    match ips.first() {
+        Some(first) if media_address(*first).is_none() => {
+            let other = ips.iter().copied().find_map(media_address)?;
+            Some(AddressSource::NodeInternalIP { address: Some(other.into()) })
+        }
+        _ => Some(AddressSource::NodeInternalIP { address: None }),
+    }
 }
 
-/// Whether `text` is an IP address clients can be sent to, or a DNS name (RFC 1123).
-fn is_address(text: &str) -> bool {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return !ip.is_unspecified() && !ip.is_multicast();
+fn checked(text: &str, field: &'static str) -> Result<String, OverrideError> {
+    match text.parse() {
+        _ if is_address(text) => Ok(text.to_owned()),
+        Ok(ip) => Err(OverrideError::NoMedia(ip, field)),
+        Err(_) => Err(OverrideError::NotAnAddress(text.to_owned(), field)),
     }
+}
+
+/// Whether `text` is an address media can be sent to, or a name that may have one.
+fn is_address(text: &str) -> bool {
+    text.parse().map_or_else(|_| is_name(text), |ip| media_address(ip).is_some())
+}
+
+/// `ip`, if clients elsewhere can send media to it.
+fn media_address(ip: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V4(ip) = ip else { return None };
+    (!ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback() && !ip.is_broadcast()).then_some(ip)
+}
+
+/// Whether `text` is a DNS name (RFC 1123).
+fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -210,6 +239,7 @@ fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::api::{NodeOverride, StunSpec};
@@ -307,7 +337,7 @@ mod tests {
 
     #[test]
     fn unreadable_addresses_are_refused() {
-        for text in ["203.0.113", "203.0.113.999", "a b", "0.0.0.0", "http://x", "224.0.0.1", "-a.example"] {
+        for text in ["203.0.113", "203.0.113.999", "a b", "http://x", "-a.example"] {
             assert!(
                 matches!(parse_override(text), Err(OverrideError::NotAnAddress(..) | OverrideError::NotAPair(_))),
                 "{text}"
@@ -317,11 +347,45 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_media_cannot_be_sent_to_are_refused() {
+        for text in ["2001:db8::7", "::1", "::ffff:203.0.113.7", "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
+        {
+            let error = parse_override(text).unwrap_err();
+            assert!(!error.is_contradiction() && error.to_string().contains("media is IPv4 only"), "{text}: {error}");
+            assert!(matches!(parse_override(&format!("{text}/10.0.0.1")), Err(OverrideError::NoMedia(..))), "{text}");
+        }
+        let pair = Override::Pairs([("2001:db8::7".parse().unwrap(), "203.0.113.7".to_owned())].into());
+        assert_eq!(parse_override("203.0.113.7/2001:db8::7"), Ok(pair), "a node may be known by its IPv6 address");
+    }
+
+    #[test]
     fn a_bad_annotation_is_reported_and_skipped() {
-        let facts = NodeFacts { annotation: Some("not an address".into()), ..node("a", "10.0.0.1") };
-        let planned = plan(&AdvertiseSpec::default(), &[facts]).unwrap();
-        assert_eq!(planned.bad_annotations, [BadAnnotation { node: "a".into(), value: "not an address".into() }]);
-        assert_eq!(planned.plan.sources_for("a"), [INTERNAL]);
+        for value in ["not an address", "2001:db8::7", "127.0.0.1"] {
+            let facts = NodeFacts { annotation: Some(value.into()), ..node("a", "10.0.0.1") };
+            let planned = plan(&AdvertiseSpec::default(), &[facts]).unwrap();
+            assert_eq!(planned.bad_annotations, [BadAnnotation { node: "a".into(), value: value.into() }]);
+            assert_eq!(planned.plan.sources_for("a"), [INTERNAL]);
+        }
+    }
+
+    #[test]
+    fn a_nodes_ipv6_addresses_are_passed_over() {
+        let of = |addresses: &[(&str, &str)]| {
+            let addresses: Vec<serde_json::Value> =
+                addresses.iter().map(|(type_, address)| json!({"type": type_, "address": address})).collect();
+            let node = json!({"metadata": {"name": "a"}, "status": {"addresses": addresses}});
+            let facts = NodeFacts::of(&serde_json::from_value(node).unwrap());
+            plan(&AdvertiseSpec::default(), &[facts]).unwrap().plan.sources_for("a").to_vec()
+        };
+        let internal = |address: &str| AddressSource::NodeInternalIP { address: Some(address.parse().unwrap()) };
+        let external = |address: &str| AddressSource::NodeExternalIP { address: address.parse().unwrap() };
+        assert_eq!(of(&[("InternalIP", "10.0.0.1"), ("InternalIP", "2001:db8::1")]), [INTERNAL]);
+        assert_eq!(of(&[("InternalIP", "2001:db8::1"), ("InternalIP", "10.0.0.1")]), [internal("10.0.0.1")]);
+        assert_eq!(of(&[("InternalIP", "2001:db8::1")]), []);
+        assert_eq!(
+            of(&[("ExternalIP", "2001:db8::9"), ("ExternalIP", "198.51.100.4"), ("InternalIP", "10.0.0.1")]),
+            [external("198.51.100.4"), INTERNAL]
+        );
     }
 
     proptest! {
@@ -332,6 +396,7 @@ mod tests {
 
         #[test]
         fn an_address_made_of_octets_is_accepted(a in 1u8..224, b: u8, c: u8, d: u8) {
+            prop_assume!(a != 127);
             let text = format!("{a}.{b}.{c}.{d}");
             prop_assert_eq!(parse_override(&text), Ok(Override::All(text)));
         }

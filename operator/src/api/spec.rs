@@ -226,7 +226,7 @@ pub struct AdvertiseSpec {
     /// NodeInternalIP. Live.
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub order: Vec<Source>,
-    /// An IP address or DNS name for all SFUs, or `external/internal` pairs separated by commas: the SFU on the node with
+    /// An IPv4 address or DNS name for all SFUs, or `external/internal` pairs separated by commas: the SFU on the node with
     /// that internal address advertises the external one. Example: `203.0.113.7/10.0.0.7,203.0.113.8/10.0.0.8`.
     /// Default: empty. Live.
     #[schemars(length(max = 4096))]
@@ -276,7 +276,7 @@ pub struct NodeOverride {
     /// Name of the Node. Live.
     #[schemars(length(min = 1, max = 253))]
     pub node: String,
-    /// IP address or DNS name. Live.
+    /// IPv4 address or DNS name. Live.
     #[schemars(length(min = 1, max = 253))]
     pub address: String,
 }

@@ -191,7 +191,8 @@ fn bad_annotation(bad: &BadAnnotation) -> Problem {
         condition: ConditionType::AddressResolved,
         reason: "NodeAnnotationInvalid".to_owned(),
         message: format!(
-            "The annotation {} of Node {} is {:?}, neither an IP address nor a DNS name: correct or remove it.",
+            "The annotation {} of Node {} is {:?}, neither an IPv4 address that media can be sent to nor a DNS name (media is IPv4 only): correct or \
+             remove it.",
             fleet::names::annotation::NODE_ADDRESS,
             bad.node,
             bad.value
