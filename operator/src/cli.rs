@@ -36,9 +36,16 @@ pub struct RunArgs {
     /// Image of SFUs whose CallsCluster names none.
     #[arg(long, env = "SFU_IMAGE", value_name = "IMAGE")]
     pub sfu_image: String,
+    /// Secrets with credentials for that image, separated by commas; each namespace with a CallsCluster has its own of
+    /// these names.
+    #[arg(long, env = "SFU_PULL_SECRETS", value_name = "NAMES", value_delimiter = ',')]
+    pub sfu_pull_secrets: Vec<String>,
     /// Image of directors.
     #[arg(long, env = "DIRECTOR_IMAGE", value_name = "IMAGE")]
     pub director_image: String,
+    /// Secrets with credentials for that image, separated by commas, as for SFUs.
+    #[arg(long, env = "DIRECTOR_PULL_SECRETS", value_name = "NAMES", value_delimiter = ',')]
+    pub director_pull_secrets: Vec<String>,
     /// Namespace of the Lease by which operators elect their leader. Default: the operator's own.
     #[arg(long, env = "LEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
+use kube::Client;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::cli::RunArgs;
 use crate::cluster::apply::Memory;
 use crate::cluster::pace::Pace;
-use crate::cluster::validate::Images;
+use crate::cluster::validate::{Image, Images};
 use crate::cluster::{Context, error_policy, reconcile};
 use crate::connect::connect;
 use crate::discovery::Monitoring;
@@ -107,7 +107,10 @@ async fn lead(
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity) };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        images: Images { sfu: args.sfu_image, director: args.director_image },
+        images: Images {
+            sfu: Image { reference: args.sfu_image, pull_secrets: named(args.sfu_pull_secrets) },
+            director: Image { reference: args.director_image, pull_secrets: named(args.director_pull_secrets) },
+        },
         memory: Memory::default(),
         pace: Pace::default(),
         metrics: metrics.clone(),
@@ -148,6 +151,11 @@ async fn lead(
     }
     discovery.abort();
     Ok(())
+}
+
+/// An empty variable is a list of one empty name.
+fn named(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| !name.is_empty()).collect()
 }
 
 /// Waits for the API server. Ending instead would make Kubernetes wait longer and longer before it starts us again.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, Toleration};
+use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -138,6 +138,10 @@ pub struct PodTemplate {
     /// Affinity of SFU pods. Default: none; pods are spread over nodes in any case. Replaces pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
+    /// Secrets of this namespace with credentials for the registry of the SFU's image, by name. Default: those of the
+    /// chart's `sfu.imagePullSecrets`. Replaces pods.
+    #[schemars(length(max = 16))]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Annotations of SFU pods. Default: none. Replaces pods.
     #[schemars(extend("maxProperties" = 64))]
     #[schemars(extend("x-kubernetes-validations" = [{"rule": "self.all(key, !key.startsWith('callscluster.io/'))", "message": "annotations under callscluster.io/ belong to the operator: remove them from sfu.podTemplate.annotations"}]))]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::build::{Applied, Objects, Prepared, build};
 use super::dereference::{Dereferenced, KeysFound};
 use super::issue::Issued;
-use super::validate::{Images, ValidatedCluster, ValidationError, validate};
+use super::validate::{Image, Images, ValidatedCluster, ValidationError, validate};
 use crate::api::CallsCluster;
 use crate::certificates::{Authority, Credential, FleetCertificates, Leaf, Stored};
 use crate::name::Role;
@@ -22,7 +22,8 @@ pub fn now() -> Timestamp {
 }
 
 pub fn images() -> Images {
-    Images { sfu: "registry.example/sfu:1".into(), director: "registry.example/director:1".into() }
+    let image = |reference: &str| Image { reference: reference.into(), pull_secrets: Vec::new() };
+    Images { sfu: image("registry.example/sfu:1"), director: image("registry.example/director:1") }
 }
 
 /// `blue` with this spec.

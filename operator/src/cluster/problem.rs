@@ -137,12 +137,17 @@ fn container_problem(pod: &Pod, is_sfu: bool, container: &ContainerStatus) -> Op
     let detail = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default();
     match waits_for {
         reason if is_image_trouble(reason) => {
-            let fix = if is_sfu { "sfu.image" } else { "the chart's director.image" };
+            let (image, secrets) = if is_sfu {
+                ("sfu.image", "sfu.podTemplate.imagePullSecrets")
+            } else {
+                ("the chart's director.image", "the chart's director.imagePullSecrets")
+            };
             return Some(Problem::new(
                 ConditionType::Ready,
                 "ImageUnavailable",
                 format!(
-                    "Node {node} cannot get the image {} of pod {name}: correct {fix}, or make the image available.",
+                    "Node {node} cannot get the image {} of pod {name}: correct {image}, make the image available, or name \
+                     credentials for its registry in {secrets}.",
                     container.image
                 ),
             ));
@@ -311,7 +316,8 @@ mod tests {
 
     /// What an SFU on `address` reports.
     fn offering(name: &str, address: &str, port: u16) -> (String, Report) {
-        let candidate = |protocol: &str| json!({"protocol": protocol, "address": address, "port": port, "source": "Override"});
+        let candidate =
+            |protocol: &str| json!({"protocol": protocol, "address": address, "port": port, "source": "Override"});
         let report = json!({"name": name, "version": "1.2.3", "state": "Active", "load": {},
             "candidates": [candidate("UDP"), candidate("TCP")]});
         (name.to_owned(), Ok(serde_json::from_value(report).unwrap()))
@@ -326,7 +332,10 @@ mod tests {
         ]);
         let problems = shared_addresses(&reports);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!((problems[0].condition, problems[0].reason.as_str()), (ConditionType::AddressResolved, "AddressShared"));
+        assert_eq!(
+            (problems[0].condition, problems[0].reason.as_str()),
+            (ConditionType::AddressResolved, "AddressShared")
+        );
         for part in ["blue-sfu-1, blue-sfu-2", "203.0.113.7:8443", "network.advertise.perNode"] {
             assert!(problems[0].message.contains(part), "{}", problems[0].message);
         }

@@ -13,7 +13,7 @@ use kube::{Resource as _, ResourceExt as _};
 use thiserror::Error;
 
 use crate::address::{self, BadAnnotation, OverrideError};
-use crate::api::{CallsCluster, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources};
+use crate::api::{CallsCluster, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec};
 use crate::certificates::FleetCertificates;
 use crate::cluster::dereference::{Dereferenced, KeysFound};
 use crate::cluster::issue::Issued;
@@ -32,8 +32,17 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 /// Images of the operator's release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    pub sfu: String,
-    pub director: String,
+    pub sfu: Image,
+    pub director: Image,
+}
+
+/// An image, and who may get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Full reference.
+    pub reference: String,
+    /// Names of Secrets with credentials for its registry, in the pod's namespace.
+    pub pull_secrets: Vec<String>,
 }
 
 /// The Secret of API keys that SFUs mount.
@@ -53,8 +62,8 @@ pub struct ValidatedCluster {
     pub namespace: String,
     pub owner: OwnerReference,
     pub replicas: u32,
-    pub sfu_image: String,
-    pub director_image: String,
+    pub sfu_image: Image,
+    pub director_image: Image,
     pub resources: ResourceRequirements,
     pub pod_template: PodTemplate,
     pub ports: PortPlan,
@@ -138,7 +147,7 @@ pub fn validate(
         namespace: cluster.namespace().unwrap_or_default(),
         owner: cluster.controller_owner_ref(&()).unwrap_or_default(),
         replicas: u32::try_from(spec.sfu.replicas).map_err(|_| ValidationError::Replicas(spec.sfu.replicas))?,
-        sfu_image: if spec.sfu.image.is_empty() { images.sfu.clone() } else { spec.sfu.image.clone() },
+        sfu_image: sfu_image(&spec.sfu, &images.sfu),
         director_image: images.director.clone(),
         resources: resources(&spec.sfu.resources),
         pod_template: spec.sfu.pod_template.clone(),
@@ -162,6 +171,15 @@ pub fn validate(
         warnings: planned.bad_annotations.iter().map(bad_annotation).collect(),
         name,
     })
+}
+
+/// What the spec says of the image, and the release's where it says nothing.
+fn sfu_image(spec: &SfuSpec, default: &Image) -> Image {
+    let named: Vec<String> = spec.pod_template.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect();
+    Image {
+        reference: if spec.image.is_empty() { default.reference.clone() } else { spec.image.clone() },
+        pull_secrets: if named.is_empty() { default.pull_secrets.clone() } else { named },
+    }
 }
 
 fn keys(name: &ClusterName, found: &Dereferenced, first: Option<ApiKey>) -> Result<Keys, ValidationError> {

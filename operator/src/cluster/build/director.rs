@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
 use super::toleration::tolerations;
-use super::sfu::{container_security, field, health_probe, plain, pod_security, secret_volume};
+use super::sfu::{container_security, field, health_probe, plain, pod_security, pull_secrets, secret_volume};
 use crate::cluster::validate::ValidatedCluster;
 use crate::name::Role;
 use crate::port::{DIRECTOR_HEALTH_PORT, DIRECTOR_HTTP_PORT};
@@ -55,6 +55,7 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         tolerations: Some(tolerations(&[])),
+        image_pull_secrets: pull_secrets(&cluster.director_image),
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {
             max_skew: 1,
             topology_key: "kubernetes.io/hostname".to_owned(),
@@ -64,7 +65,7 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
         }]),
         containers: vec![Container {
             name: label::COMPONENT_DIRECTOR.to_owned(),
-            image: Some(cluster.director_image.clone()),
+            image: Some(cluster.director_image.reference.clone()),
             image_pull_policy: Some("IfNotPresent".to_owned()),
             args: Some(args(cluster)),
             env: Some(vec![

@@ -4,7 +4,7 @@ use fleet::names::{DRAIN_SECONDS, env, label, path, port_name};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
     SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
 use super::toleration::tolerations;
-use crate::cluster::validate::ValidatedCluster;
+use crate::cluster::validate::{Image, ValidatedCluster};
 use crate::name::Role;
 use crate::port::Slot;
 
@@ -83,6 +83,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
         enable_service_links: Some(false),
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(i64::from(DRAIN_SECONDS + GRACE_MARGIN_SECONDS)),
+        image_pull_secrets: pull_secrets(&cluster.sfu_image),
         node_selector: Some(template.node_selector.clone()).filter(|labels| !labels.is_empty()),
         tolerations: Some(tolerations(&template.tolerations)),
         affinity: template.affinity.clone(),
@@ -90,7 +91,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
         topology_spread_constraints: Some(vec![spread(cluster, revision, slot)]),
         containers: vec![Container {
             name: label::COMPONENT_SFU.to_owned(),
-            image: Some(cluster.sfu_image.clone()),
+            image: Some(cluster.sfu_image.reference.clone()),
             image_pull_policy: Some("IfNotPresent".to_owned()),
             args: Some(args(cluster, slot)),
             env: Some(vec![
@@ -170,6 +171,12 @@ fn config_volume(name: &str) -> (Volume, VolumeMount) {
         ..Volume::default()
     };
     (volume, mount("config", path::CONFIG_DIR))
+}
+
+/// Where the kubelet finds credentials for `image`.
+pub fn pull_secrets(image: &Image) -> Option<Vec<LocalObjectReference>> {
+    let secrets = image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    Some(secrets.collect()).filter(|all: &Vec<_>| !all.is_empty())
 }
 
 /// A mounted Secret. The whole directory is mounted, never a single file, which would not follow changes.

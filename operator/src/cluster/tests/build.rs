@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::build::build;
 use crate::cluster::fixture::{self, built, found, validated};
+use crate::cluster::validate::validate;
 
 #[test]
 fn the_same_input_gives_the_same_bytes() {
@@ -40,6 +41,7 @@ fn what_replaces_pods_changes_the_revision() {
         json!({"sfu": {"resources": {"requests": {"cpu": "1"}}}}),
         json!({"sfu": {"podTemplate": {"nodeSelector": {"a": "b"}}}}),
         json!({"sfu": {"podTemplate": {"annotations": {"a": "b"}}}}),
+        json!({"sfu": {"podTemplate": {"imagePullSecrets": [{"name": "a"}]}}}),
         json!({"network": {"tcp": {"enabled": false}}}),
         json!({"network": {"mediaPorts": {"from": 8453}}}),
         json!({"network": {"controlPorts": {"from": 9543}}}),
@@ -92,6 +94,24 @@ fn pods_are_hardened() {
     let sfu = objects.sfu.unwrap().spec.unwrap().template.spec.unwrap();
     assert_eq!(sfu.automount_service_account_token, Some(false));
     assert!(sfu.containers[0].ports.iter().flatten().all(|port| port.host_port == Some(port.container_port)));
+}
+
+#[test]
+fn credentials_for_images_are_the_specs_or_the_releases() {
+    let mut images = fixture::images();
+    images.sfu.pull_secrets = vec!["of-the-release".into()];
+    images.director.pull_secrets = vec!["of-the-release".into()];
+    let secrets = |spec: &Value| {
+        let cluster = validate(&fixture::cluster(spec), &found(), fixture::issued(), &images, fixture::now()).unwrap();
+        let objects = build(&cluster).unwrap();
+        [objects.sfu.unwrap(), objects.director].map(|deployment| {
+            let pod = deployment.spec.unwrap().template.spec.unwrap();
+            pod.image_pull_secrets.into_iter().flatten().map(|secret| secret.name).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(secrets(&json!({})), [["of-the-release"], ["of-the-release"]]);
+    let own = json!({"sfu": {"podTemplate": {"imagePullSecrets": [{"name": "mine"}, {"name": "other"}]}}});
+    assert_eq!(secrets(&own), [vec!["mine", "other"], vec!["of-the-release"]]);
 }
 
 #[test]
