@@ -72,6 +72,11 @@ impl ClusterName {
         format!("{}-keys", self.0)
     }
 
+    /// The Secrets of the fleet's certificates: the authority's and each role's.
+    pub fn certificates(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.fleet_ca()).chain(Role::ALL.map(|role| self.tls(role)))
+    }
+
     /// The Secret of the fleet's certificate authority.
     pub fn fleet_ca(&self) -> String {
         format!("{}-fleet-ca", self.0)

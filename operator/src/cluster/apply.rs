@@ -1,7 +1,7 @@
 //! Step 4, apply: the only writer of built objects.
 //!
-//! Order, with reasons: accounts and their rights first, because pods name them; then Secrets and configuration, which
-//! pods mount; then Services; Deployments last. After them predecessors are scaled, orphans removed, and the SFU pods'
+//! Order, with reasons: certificates first, in a step of their own; accounts and their rights, because pods name them;
+//! then API keys and configuration, which pods mount as they do the certificates; then Services; Deployments last. After them predecessors are scaled, orphans removed, and the SFU pods'
 //! annotation set, which must not be earlier than the configuration it announces.
 //!
 //! Guarantees: server-side apply with one field manager; an object that carries the name of one of ours without being
@@ -30,6 +30,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::cluster::build::{Applied, Objects, Prepared, monitor_resource};
+use crate::cluster::identity::Identity;
 use crate::cluster::validate::ValidatedCluster;
 use crate::hash::short_hash;
 use crate::name::MANAGER;
@@ -149,7 +150,21 @@ impl Memory {
     }
 }
 
-/// Applies everything, and returns it as the API server has it, with what changed.
+/// Applies the certificates' Secrets, and returns what changed. Apart from everything else, because they are to be
+/// renewed whatever is wrong with the spec.
+pub async fn apply_certificates(
+    secrets: Vec<Secret>,
+    cluster: &Identity,
+    stores: &Stores,
+    client: &Client,
+    memory: &Memory,
+) -> Result<Vec<Change>, ApplyError> {
+    let mut writer = Writer { cluster, client, memory, changes: Vec::new() };
+    writer.apply_all(&stores.secrets, secrets).await?;
+    Ok(writer.told())
+}
+
+/// Applies everything but the certificates, and returns it as the API server has it, with what changed.
 pub async fn apply(
     objects: Objects<Prepared>,
     cluster: &ValidatedCluster,
@@ -166,7 +181,6 @@ pub async fn apply(
         role_bindings,
         first_key,
         keys_name,
-        secrets,
         config,
         services,
         network_policies,
@@ -179,6 +193,7 @@ pub async fn apply(
         plan,
         stage: _,
     } = objects;
+    let cluster = &cluster.identity;
     let mut writer = Writer { cluster, client, memory, changes: Vec::new() };
 
     let service_accounts = writer.apply_all(&stores.service_accounts, service_accounts).await?;
@@ -187,7 +202,6 @@ pub async fn apply(
     if let Some(secret) = &first_key {
         writer.create_key(secret).await?;
     }
-    let secrets = writer.apply_all(&stores.secrets, secrets).await?;
     let config = writer.apply(&stores.config_maps, config).await?;
     let services = writer.apply_all(&stores.services, services).await?;
     let network_policies = writer.apply_all(&stores.network_policies, network_policies).await?;
@@ -209,32 +223,25 @@ pub async fn apply(
         .chain(retired.iter().map(|(name, _)| name.clone()))
         .collect();
     // Our own keys stay when the spec names others: they are given out, and the spec may come back to them.
-    let keys = [cluster.name.keys(), keys_name.clone()];
+    let secrets = cluster.name.certificates().chain([cluster.name.keys(), keys_name.clone()]);
     writer.remove_orphans(&stores.deployments, deployments).await?;
     writer.remove_orphans(&stores.disruption_budgets, names(&disruption_budgets)).await?;
     writer.remove_orphans(&stores.network_policies, names(&network_policies)).await?;
     writer.remove_orphans(&stores.services, names(&services)).await?;
     writer.remove_orphans(&stores.config_maps, vec![config.name_any()]).await?;
-    writer.remove_orphans(&stores.secrets, names(&secrets).into_iter().chain(keys).collect()).await?;
+    writer.remove_orphans(&stores.secrets, secrets.collect()).await?;
     writer.remove_orphans(&stores.role_bindings, names(&role_bindings)).await?;
     writer.remove_orphans(&stores.roles, names(&roles)).await?;
     writer.remove_orphans(&stores.service_accounts, names(&service_accounts)).await?;
     writer.announce(sfu_pods, &config_hash).await?;
 
-    let changes = writer.changes;
-    for change in &changes {
-        info!(
-            namespace = %cluster.namespace, name = %cluster.name, verb = change.verb.word(), kind = %change.kind,
-            object = %change.name, detail = %change.detail, "object written"
-        );
-    }
+    let changes = writer.told();
     let applied = Objects {
         service_accounts,
         roles,
         role_bindings,
         first_key,
         keys_name,
-        secrets,
         config,
         services,
         network_policies,
@@ -255,7 +262,7 @@ fn names<K: Resource>(objects: &[K]) -> Vec<String> {
 }
 
 struct Writer<'a> {
-    cluster: &'a ValidatedCluster,
+    cluster: &'a Identity,
     client: &'a Client,
     memory: &'a Memory,
     changes: Vec<Change>,
@@ -454,6 +461,17 @@ impl Writer<'_> {
             return Ok(());
         }
         Err(ApplyError::NotOurs { kind: key.kind.clone(), name: key.name.clone() })
+    }
+
+    /// What changed, once it is in the log.
+    fn told(self) -> Vec<Change> {
+        for change in &self.changes {
+            info!(
+                namespace = %self.cluster.namespace, name = %self.cluster.name, verb = change.verb.word(),
+                kind = %change.kind, object = %change.name, detail = %change.detail, "object written"
+            );
+        }
+        self.changes
     }
 
     fn changed(&mut self, verb: Verb, key: &Key, detail: String) {

@@ -19,6 +19,7 @@ use tracing::debug;
 use crate::address::NodeFacts;
 use crate::api::CallsCluster;
 use crate::certificates::{Authority, CA_CERT, CA_KEY, CA_PREVIOUS, Credential, Leaf, Stored};
+use crate::cluster::identity::Identity;
 use crate::fleet_client::FleetClient;
 use crate::name::{ClusterName, Role};
 use crate::watch::{Stores, of_cluster};
@@ -68,20 +69,20 @@ pub enum DereferenceError {
 /// Reads what `cluster` names and what is there of it.
 pub async fn dereference(
     cluster: &CallsCluster,
-    name: &ClusterName,
+    identity: &Identity,
     stores: &Stores,
     client: &Client,
     monitors_installed: bool,
 ) -> Result<Dereferenced, DereferenceError> {
-    let namespace = cluster.namespace().unwrap_or_default();
-    let secrets = of_cluster(&stores.secrets, &namespace, name.as_str());
-    let deployments = of_cluster(&stores.deployments, &namespace, name.as_str());
-    let pods = of_cluster(&stores.pods, &namespace, name.as_str());
+    let Identity { name, namespace, .. } = identity;
+    let secrets = of_cluster(&stores.secrets, namespace, name.as_str());
+    let deployments = of_cluster(&stores.deployments, namespace, name.as_str());
+    let pods = of_cluster(&stores.pods, namespace, name.as_str());
     let (sfu_pods, director_pods): (Vec<_>, Vec<_>) =
         pods.into_iter().partition(|pod| component(pod.as_ref()) == label::COMPONENT_SFU);
     let certificates = stored_certificates(name, &secrets);
     Ok(Dereferenced {
-        keys: keys(cluster, name, &secrets, &namespace, client).await?,
+        keys: keys(cluster, name, &secrets, namespace, client).await?,
         nodes: nodes(&stores.nodes.state(), &cluster.spec.sfu.pod_template.node_selector),
         director: deployments.iter().find(|one| component(one.as_ref()) == label::COMPONENT_DIRECTOR).cloned(),
         deployments: deployments.into_iter().filter(|one| component(one.as_ref()) == label::COMPONENT_SFU).collect(),

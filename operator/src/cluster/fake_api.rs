@@ -82,7 +82,15 @@ impl FakeApi {
         if method != Method::GET {
             self.writes.lock().unwrap().push(format!("{method} {}/{}", short[1], short[0]));
         }
-        let sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let mut sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        // Through this subresource the status alone is written.
+        let (path, is_apply) = match path.strip_suffix("/status") {
+            Some(object) => {
+                sent = json!({"status": sent["status"]});
+                (object, false)
+            }
+            None => (path, is_apply),
+        };
         let existing = self.get(path);
         match (method, existing) {
             (&Method::GET, Some(object)) => (StatusCode::OK, object),

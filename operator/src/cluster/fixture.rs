@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::build::{Applied, Objects, Prepared, build};
+use super::build::{Applied, Objects, Prepared, build, certificates};
 use super::dereference::{Dereferenced, KeysFound};
+use super::identity::Identity;
 use super::issue::Issued;
 use super::validate::{Image, Images, ValidatedCluster, ValidationError, validate};
 use crate::api::CallsCluster;
@@ -90,7 +91,6 @@ pub fn applied(objects: Objects<Prepared>, director_ready: i32) -> Objects<Appli
         role_bindings: objects.role_bindings,
         first_key: objects.first_key,
         keys_name: objects.keys_name,
-        secrets: objects.secrets,
         config: objects.config,
         services: objects.services,
         network_policies: objects.network_policies,
@@ -133,7 +133,6 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         role_bindings,
         first_key,
         keys_name: _,
-        secrets,
         config,
         services,
         network_policies,
@@ -146,12 +145,14 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         plan: _,
         stage: _,
     } = objects;
+    // Applied in a step of their own, and shown with the rest.
+    let identity = Identity::of(&cluster(&json!({}))).unwrap();
     let mut objects: Vec<Value> = Vec::new();
     objects.extend(service_accounts.iter().map(|one| json!(one)));
     objects.extend(roles.iter().map(|one| json!(one)));
     objects.extend(role_bindings.iter().map(|one| json!(one)));
     objects.extend(first_key.iter().map(|one| json!(one)));
-    objects.extend(secrets.iter().map(|one| json!(one)));
+    objects.extend(certificates(&identity, &issued().certificates).iter().map(|one| json!(one)));
     objects.push(json!(config));
     objects.extend(services.iter().map(|one| json!(one)));
     objects.extend(network_policies.iter().map(|one| json!(one)));

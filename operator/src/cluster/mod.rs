@@ -1,8 +1,8 @@
 //! The controller of `CallsCluster`: five steps in five files, and this driver.
 //!
 //! ```text
-//! dereference → (issue) → validate → build → apply → status
-//!   reads        makes     pure       pure    writes   pure, written here
+//! dereference → (issue, certify) → validate → build → apply → status
+//!   reads         make, write      pure       pure    writes   pure, written here
 //! ```
 //!
 //! A reconcile looks at the present state alone and may end at any step: the next one starts anew, and what was written
@@ -12,6 +12,7 @@ pub mod apply;
 pub mod build;
 pub mod dereference;
 pub mod event;
+pub mod identity;
 pub mod issue;
 pub mod pace;
 pub mod problem;
@@ -42,10 +43,11 @@ use tracing::{Instrument as _, error, info_span, warn};
 use crate::api::{CallsCluster, CallsClusterStatus};
 use crate::discovery::Monitoring;
 use crate::metrics::{Metrics, Outcome};
-use crate::name::{ClusterName, MANAGER};
+use crate::name::MANAGER;
 use crate::watch::{Guarded, Stores};
 use apply::{ApplyError, Memory};
-use dereference::{DereferenceError, dereference};
+use dereference::{DereferenceError, Dereferenced, dereference};
+use identity::Identity;
 use issue::{IssueError, issue};
 use pace::Pace;
 use problem::{ConditionType, Problem};
@@ -138,18 +140,28 @@ pub fn error_policy(object: Arc<Guarded>, error: &ReconcileError, _context: Arc<
 }
 
 async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result<Outcome, ReconcileError> {
-    let name = match ClusterName::new(&cluster.name_any()) {
-        Ok(name) => name,
-        Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), context).await,
+    let identity = match Identity::of(cluster) {
+        Ok(identity) => identity,
+        Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), None, context).await,
     };
     let monitors_installed = context.monitoring.is_installed();
-    let found = dereference(cluster, &name, &context.stores, &context.client, monitors_installed).await?;
+    let found = dereference(cluster, &identity, &context.stores, &context.client, monitors_installed).await?;
     context.metrics.asked(&found.reports);
     let now = Timestamp::now();
     let issued = issue(&found, now)?;
+    // Before the spec is judged: certificates end whether or not it can be carried out.
+    let certificates = build::certificates(&identity, &issued.certificates);
+    let renewed =
+        apply::apply_certificates(certificates, &identity, &context.stores, &context.client, &context.memory).await;
+    let renewed = match renewed {
+        Ok(changes) => changes,
+        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
+    };
+    context.metrics.wrote(&renewed);
+    publish(cluster, event::of_changes(&renewed), context).await;
     let validated = match validate(cluster, &found, issued, &context.images, now) {
         Ok(validated) => validated,
-        Err(error) => return refuse(cluster, &error.problem(), context).await,
+        Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await,
     };
     let objects = build::build(&validated)?;
     let applied = Box::pin(apply::apply(
@@ -164,17 +176,7 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     .await;
     let (applied, changes) = match applied {
         Ok(applied) => applied,
-        Err(error) => match error.reason() {
-            Some(reason) => {
-                let problem = Problem {
-                    condition: ConditionType::Ready,
-                    reason: reason.to_owned(),
-                    message: sentence(&error.to_string()),
-                };
-                return refuse(cluster, &problem, context).await;
-            }
-            None => return Err(error.into()),
-        },
+        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
     };
     context.metrics.wrote(&changes);
     let new = status::status(
@@ -193,10 +195,34 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     Ok(if is_ready { Outcome::Ready } else { Outcome::NotReady })
 }
 
-/// Says in the status why the spec is not carried out.
-async fn refuse(cluster: &CallsCluster, problem: &Problem, context: &Context) -> Result<Outcome, ReconcileError> {
+/// Says in the status why an object was not applied, if a user can mend that.
+async fn refuse_unapplied(
+    cluster: &CallsCluster,
+    error: ApplyError,
+    identity: &Identity,
+    found: &Dereferenced,
+    context: &Context,
+) -> Result<Outcome, ReconcileError> {
+    let Some(reason) = error.reason() else { return Err(error.into()) };
+    let problem = Problem {
+        condition: ConditionType::Ready,
+        reason: reason.to_owned(),
+        message: sentence(&error.to_string()),
+    };
+    refuse(cluster, &problem, Some((identity, found)), context).await
+}
+
+/// Says in the status why the spec is not carried out, and what is seen of the SFUs meanwhile.
+async fn refuse(
+    cluster: &CallsCluster,
+    problem: &Problem,
+    found: Option<(&Identity, &Dereferenced)>,
+    context: &Context,
+) -> Result<Outcome, ReconcileError> {
     let before = cluster.status.as_ref();
-    let new = status::refused(problem, before, cluster.metadata.generation, Timestamp::now());
+    let wanted = u32::try_from(cluster.spec.sfu.replicas).unwrap_or(0);
+    let seen = found.map(|(identity, found)| status::seen(found, &identity.name, wanted));
+    let new = status::refused(problem, seen, before, cluster.metadata.generation, Timestamp::now());
     publish(cluster, event::of_conditions(before, &new), context).await;
     write_status(cluster, &new, context).await?;
     Ok(Outcome::Refused)
@@ -252,7 +278,7 @@ async fn report_unreadable(
         .as_ref()
         .and_then(|live| live.data.get("status"))
         .and_then(|status| serde_json::from_value(status.clone()).ok());
-    let new = status::refused(&problem, before.as_ref(), meta.generation, Timestamp::now());
+    let new = status::refused(&problem, None, before.as_ref(), meta.generation, Timestamp::now());
     if before.as_ref() != Some(&new) {
         let mut reference = k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some(CallsCluster::api_version(&()).into_owned()),

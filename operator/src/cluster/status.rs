@@ -19,6 +19,7 @@ use crate::cluster::dereference::{Dereferenced, Report};
 use crate::cluster::problem::{ConditionType, Problem, is_image_trouble, problems};
 use crate::cluster::revision::Progress;
 use crate::cluster::validate::{ValidatedCluster, is_ready};
+use crate::name::ClusterName;
 use crate::port::Slot;
 
 /// Load is shown in steps of this many percent, so that a flicker writes nothing.
@@ -50,10 +51,8 @@ pub fn status(
     generation: Option<i64>,
     now: Timestamp,
 ) -> CallsClusterStatus {
-    let present: Vec<&Arc<Pod>> =
-        found.sfu_pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
-    let n_ready = u32::try_from(present.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX);
-    let serving = n_ready.min(cluster.replicas);
+    let present = present(found);
+    let serving = count_ready(&present).min(cluster.replicas);
     let director_ready = objects.director.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0) > 0;
     let mut wrong = problems(found);
     wrong.extend(cluster.warnings.iter().cloned());
@@ -65,35 +64,59 @@ pub fn status(
         ports(cluster, &present, &wrong),
         address(found, &wrong),
     ];
+    CallsClusterStatus {
+        observed_generation: generation,
+        conditions: conditions(states, before, generation, now),
+        ..seen(found, &cluster.identity.name, cluster.replicas)
+    }
+}
+
+/// What is seen of the SFUs, whatever becomes of the spec: everything but conditions.
+pub fn seen(found: &Dereferenced, name: &ClusterName, wanted: u32) -> CallsClusterStatus {
+    let present = present(found);
+    let n_ready = count_ready(&present);
     let reports = || found.reports.values().filter_map(|report| report.as_ref().ok());
     let versions: BTreeSet<&str> = reports().map(|report| report.version.as_str()).collect();
     let load = reports().map(|report| report.load.percent).max().unwrap_or(0);
     let sfus = entries(found);
     let first = sfus.iter().find(|one| !one.address.is_empty());
     CallsClusterStatus {
-        observed_generation: generation,
+        observed_generation: None,
         replicas: i32::try_from(present.len()).unwrap_or(i32::MAX),
         ready_replicas: i32::try_from(n_ready).unwrap_or(i32::MAX),
-        selector: selector(&cluster.name, label::COMPONENT_SFU),
-        ready: format!("{serving}/{}", cluster.replicas),
+        selector: selector(name, label::COMPONENT_SFU),
+        ready: format!("{}/{wanted}", n_ready.min(wanted)),
         load: format!("{}%", load.div_ceil(LOAD_STEP) * LOAD_STEP),
         calls: reports().map(|report| report.load.calls).sum(),
         participants: reports().map(|report| report.load.participants).sum(),
         address: first.map(|one| socket(&one.address, one.port)).unwrap_or_default(),
         version: versions.into_iter().collect::<Vec<_>>().join(","),
-        conditions: conditions(states, before, generation, now),
+        conditions: Vec::new(),
         sfus,
     }
 }
 
-/// The status of a cluster whose spec cannot be carried out: what runs is left as it is, the conditions say why.
+/// SFU pods that are not going away.
+fn present(found: &Dereferenced) -> Vec<&Arc<Pod>> {
+    found.sfu_pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
+}
+
+fn count_ready(pods: &[&Arc<Pod>]) -> u32 {
+    u32::try_from(pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(u32::MAX)
+}
+
+/// The status of a cluster whose spec cannot be carried out: what runs is left as it is, the conditions say why. `seen`
+/// is what runs; where nobody could look, what was seen before stands.
 pub fn refused(
     problem: &Problem,
+    seen: Option<CallsClusterStatus>,
     before: Option<&CallsClusterStatus>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> CallsClusterStatus {
-    let mut status = before.cloned().unwrap_or_default();
+    let known = before.cloned().unwrap_or_default();
+    let mut status =
+        seen.map(|seen| CallsClusterStatus { conditions: known.conditions.clone(), ..seen }).unwrap_or(known);
     let message = format!("{} What already runs is left as it is.", problem.message);
     let mut states = vec![
         State::new(ConditionType::Ready, "False", &problem.reason, message.clone()),

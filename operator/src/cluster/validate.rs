@@ -7,15 +7,15 @@ use std::sync::Arc;
 use fleet::config::{PageConfig, SfuConfig};
 use fleet::names::label;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 use thiserror::Error;
 
 use crate::address::{self, BadAnnotation, OverrideError};
 use crate::api::{CallsCluster, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec};
 use crate::certificates::FleetCertificates;
 use crate::cluster::dereference::{Dereferenced, KeysFound};
+use crate::cluster::identity::Identity;
 use crate::cluster::issue::Issued;
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::revision::LiveRevision;
@@ -58,9 +58,7 @@ pub struct Keys {
 /// A `CallsCluster` that can be built.
 #[derive(Clone, Debug)]
 pub struct ValidatedCluster {
-    pub name: ClusterName,
-    pub namespace: String,
-    pub owner: OwnerReference,
+    pub identity: Identity,
     pub replicas: u32,
     pub sfu_image: Image,
     pub director_image: Image,
@@ -140,12 +138,10 @@ pub fn validate(
     now: Timestamp,
 ) -> Result<ValidatedCluster, ValidationError> {
     let spec = &cluster.spec;
-    let name = ClusterName::new(&cluster.name_any())?;
+    let identity = Identity::of(cluster)?;
     let planned = address::plan(&spec.network.advertise, &found.nodes)?;
     Ok(ValidatedCluster {
-        keys: keys(&name, found, issued.first_key)?,
-        namespace: cluster.namespace().unwrap_or_default(),
-        owner: cluster.controller_owner_ref(&()).unwrap_or_default(),
+        keys: keys(&identity.name, found, issued.first_key)?,
         replicas: u32::try_from(spec.sfu.replicas).map_err(|_| ValidationError::Replicas(spec.sfu.replicas))?,
         sfu_image: sfu_image(&spec.sfu, &images.sfu),
         director_image: images.director.clone(),
@@ -169,7 +165,7 @@ pub fn validate(
         log: spec.observability.log_level.directive(),
         live: live_revisions(found, now),
         warnings: planned.bad_annotations.iter().map(bad_annotation).collect(),
-        name,
+        identity,
     })
 }
 

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
-use super::toleration::tolerations;
 use super::sfu::{container_security, field, health_probe, plain, pod_security, pull_secrets, secret_volume};
+use super::toleration::tolerations;
 use crate::cluster::validate::ValidatedCluster;
 use crate::name::Role;
 use crate::port::{DIRECTOR_HEALTH_PORT, DIRECTOR_HTTP_PORT};
@@ -22,12 +22,16 @@ const REPLICAS: i32 = 2;
 const GRACE_SECONDS: i64 = 30;
 
 pub fn deployment(cluster: &ValidatedCluster) -> Deployment {
-    let labels = metadata::labels(&cluster.name, Some(label::COMPONENT_DIRECTOR));
+    let labels = metadata::labels(&cluster.identity.name, Some(label::COMPONENT_DIRECTOR));
     Deployment {
-        metadata: metadata::object(cluster, cluster.name.director(), Some(label::COMPONENT_DIRECTOR)),
+        metadata: metadata::object(
+            &cluster.identity,
+            cluster.identity.name.director(),
+            Some(label::COMPONENT_DIRECTOR),
+        ),
         spec: Some(DeploymentSpec {
             replicas: Some(REPLICAS),
-            selector: metadata::label_selector(&cluster.name, label::COMPONENT_DIRECTOR),
+            selector: metadata::label_selector(&cluster.identity.name, label::COMPONENT_DIRECTOR),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -46,9 +50,9 @@ pub fn deployment(cluster: &ValidatedCluster) -> Deployment {
 }
 
 fn pod(cluster: &ValidatedCluster) -> PodSpec {
-    let (volume, mount) = secret_volume("tls", &cluster.name.tls(Role::Director), path::TLS_DIR);
+    let (volume, mount) = secret_volume("tls", &cluster.identity.name.tls(Role::Director), path::TLS_DIR);
     PodSpec {
-        service_account_name: Some(cluster.name.director()),
+        service_account_name: Some(cluster.identity.name.director()),
         // It watches where the SFUs are.
         automount_service_account_token: Some(true),
         enable_service_links: Some(false),
@@ -60,7 +64,7 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
             max_skew: 1,
             topology_key: "kubernetes.io/hostname".to_owned(),
             when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(metadata::label_selector(&cluster.name, label::COMPONENT_DIRECTOR)),
+            label_selector: Some(metadata::label_selector(&cluster.identity.name, label::COMPONENT_DIRECTOR)),
             ..TopologySpreadConstraint::default()
         }]),
         containers: vec![Container {
@@ -90,8 +94,8 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
 fn args(cluster: &ValidatedCluster) -> Vec<String> {
     vec![
         "serve".to_owned(),
-        format!("--namespace={}", cluster.namespace),
-        format!("--service={}", cluster.name.sfu()),
+        format!("--namespace={}", cluster.identity.namespace),
+        format!("--service={}", cluster.identity.name.sfu()),
         format!("--tls={}", path::TLS_DIR),
         format!("--http-port={DIRECTOR_HTTP_PORT}"),
         format!("--health-port={DIRECTOR_HEALTH_PORT}"),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use fleet::names::label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use crate::cluster::validate::ValidatedCluster;
+use crate::cluster::identity::Identity;
 use crate::name::ClusterName;
 
 /// Metadata of an object of `cluster`: found by label, removed with its owner.
-pub fn object(cluster: &ValidatedCluster, name: String, component: Option<&str>) -> ObjectMeta {
+pub fn object(cluster: &Identity, name: String, component: Option<&str>) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
         namespace: Some(cluster.namespace.clone()),

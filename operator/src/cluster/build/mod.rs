@@ -1,4 +1,5 @@
-//! Step 3, build: a [`ValidatedCluster`] becomes every object of it. Same input, same bytes; no client, no clock.
+//! Step 3, build: a [`ValidatedCluster`] becomes every object of it; only the certificates' Secrets are built apart,
+//! because they need no valid spec. Same input, same bytes; no client, no clock.
 
 mod access;
 mod config;
@@ -29,6 +30,7 @@ use crate::port::Slot;
 
 pub use metadata::selector;
 pub use monitor::{MONITOR_API, monitor_resource};
+pub use secret::certificates;
 
 /// Objects that are built and not sent.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,6 @@ pub struct Objects<Stage> {
     pub first_key: Option<Secret>,
     /// Name of the API keys' Secret, which is no orphan even where it is ours and not to be made.
     pub keys_name: String,
-    pub secrets: Vec<Secret>,
     pub config: ConfigMap,
     pub services: Vec<Service>,
     pub network_policies: Vec<NetworkPolicy>,
@@ -82,8 +83,7 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
     };
     let plan = plan_revisions(&cluster.live, &desired);
     let config = config::config_map(cluster)?;
-    let secrets = secret::certificates(cluster);
-    let retired = |one: &Retired| (cluster.name.sfu_deployment(&one.revision, one.slot.number()), one.replicas);
+    let retired = |one: &Retired| (cluster.identity.name.sfu_deployment(&one.revision, one.slot.number()), one.replicas);
     Ok(Objects {
         service_accounts: access::service_accounts(cluster),
         roles: access::roles(cluster),
@@ -99,7 +99,6 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         monitor: cluster.monitor.then(|| monitor::monitor(cluster)),
         config_hash: mounted_hash(cluster, &config)?,
         config,
-        secrets,
         plan,
         stage: PhantomData,
     })

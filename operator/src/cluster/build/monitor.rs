@@ -18,11 +18,11 @@ pub fn monitor_resource() -> ApiResource {
 
 /// Scrapes SFUs and directors: both serve metrics on their health port.
 pub fn monitor(cluster: &ValidatedCluster) -> DynamicObject {
-    let mut monitor = DynamicObject::new(cluster.name.as_str(), &monitor_resource());
-    monitor.metadata = metadata::object(cluster, cluster.name.to_string(), None);
+    let mut monitor = DynamicObject::new(cluster.identity.name.as_str(), &monitor_resource());
+    monitor.metadata = metadata::object(&cluster.identity, cluster.identity.name.to_string(), None);
     monitor.data = json!({
         "spec": {
-            "selector": {"matchLabels": metadata::labels(&cluster.name, None)},
+            "selector": {"matchLabels": metadata::labels(&cluster.identity.name, None)},
             "podMetricsEndpoints": [{"port": port_name::HEALTH, "path": "/metrics"}],
         }
     });

@@ -19,9 +19,13 @@ pub fn network_policies(cluster: &ValidatedCluster) -> Vec<NetworkPolicy> {
         end_port: None,
     };
     vec![NetworkPolicy {
-        metadata: metadata::object(cluster, cluster.name.director(), Some(label::COMPONENT_DIRECTOR)),
+        metadata: metadata::object(
+            &cluster.identity,
+            cluster.identity.name.director(),
+            Some(label::COMPONENT_DIRECTOR),
+        ),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(metadata::label_selector(&cluster.name, label::COMPONENT_DIRECTOR)),
+            pod_selector: Some(metadata::label_selector(&cluster.identity.name, label::COMPONENT_DIRECTOR)),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![NetworkPolicyIngressRule {
                 ports: Some(vec![port(DIRECTOR_HTTP_PORT), port(DIRECTOR_HEALTH_PORT)]),

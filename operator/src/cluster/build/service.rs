@@ -15,10 +15,10 @@ pub fn services(cluster: &ValidatedCluster) -> Vec<Service> {
 /// Where people and clients come in: over an Ingress, or a NodePort where there is none.
 fn front_door(cluster: &ValidatedCluster) -> Service {
     Service {
-        metadata: metadata::object(cluster, cluster.name.service(), Some(label::COMPONENT_DIRECTOR)),
+        metadata: metadata::object(&cluster.identity, cluster.identity.name.service(), Some(label::COMPONENT_DIRECTOR)),
         spec: Some(ServiceSpec {
             type_: Some("NodePort".to_owned()),
-            selector: Some(metadata::selecting(&cluster.name, label::COMPONENT_DIRECTOR)),
+            selector: Some(metadata::selecting(&cluster.identity.name, label::COMPONENT_DIRECTOR)),
             ports: Some(vec![port(port_name::HTTP, SERVICE_PORT)]),
             ..ServiceSpec::default()
         }),
@@ -31,11 +31,11 @@ fn front_door(cluster: &ValidatedCluster) -> Service {
 fn fleet(cluster: &ValidatedCluster) -> Service {
     let control = cluster.ports.slot(crate::port::Slot::ALL[0]).control;
     Service {
-        metadata: metadata::object(cluster, cluster.name.sfu(), Some(label::COMPONENT_SFU)),
+        metadata: metadata::object(&cluster.identity, cluster.identity.name.sfu(), Some(label::COMPONENT_SFU)),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            selector: Some(metadata::selecting(&cluster.name, label::COMPONENT_SFU)),
+            selector: Some(metadata::selecting(&cluster.identity.name, label::COMPONENT_SFU)),
             ports: Some(vec![port(port_name::CONTROL, control)]),
             ..ServiceSpec::default()
         }),

@@ -4,8 +4,8 @@ use fleet::names::{DRAIN_SECONDS, env, label, path, port_name};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -25,10 +25,13 @@ const SECRET_MODE: i32 = 0o440;
 
 /// The Deployment of `revision` in `slot`.
 pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> Deployment {
-    let mut metadata =
-        metadata::object(cluster, cluster.name.sfu_deployment(revision, slot.number()), Some(label::COMPONENT_SFU));
+    let mut metadata = metadata::object(
+        &cluster.identity,
+        cluster.identity.name.sfu_deployment(revision, slot.number()),
+        Some(label::COMPONENT_SFU),
+    );
     metadata.labels.get_or_insert_default().extend(place(revision, slot));
-    let mut selecting = metadata::selecting(&cluster.name, label::COMPONENT_SFU);
+    let mut selecting = metadata::selecting(&cluster.identity.name, label::COMPONENT_SFU);
     selecting.extend(place(revision, slot));
     Deployment {
         metadata,
@@ -54,7 +57,7 @@ pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> Dep
 
 /// The pod template. The revision is the hash of it for slot 0 and an empty revision.
 pub fn pod_template(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodTemplateSpec {
-    let mut labels = metadata::labels(&cluster.name, Some(label::COMPONENT_SFU));
+    let mut labels = metadata::labels(&cluster.identity.name, Some(label::COMPONENT_SFU));
     labels.extend(place(revision, slot));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -73,12 +76,12 @@ fn place(revision: &str, slot: Slot) -> [(String, String); 2] {
 fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
     let template = &cluster.pod_template;
     let (keys, keys_mount) = secret_volume("keys", &cluster.keys.secret_name, path::KEYS_DIR);
-    let (tls, tls_mount) = secret_volume("tls", &cluster.name.tls(Role::Sfu), path::TLS_DIR);
-    let (config, config_mount) = config_volume(&cluster.name.sfu());
+    let (tls, tls_mount) = secret_volume("tls", &cluster.identity.name.tls(Role::Sfu), path::TLS_DIR);
+    let (config, config_mount) = config_volume(&cluster.identity.name.sfu());
     PodSpec {
         host_network: Some(true),
         dns_policy: Some("ClusterFirstWithHostNet".to_owned()),
-        service_account_name: Some(cluster.name.sfu()),
+        service_account_name: Some(cluster.identity.name.sfu()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod_security()),
@@ -153,7 +156,7 @@ fn ports(cluster: &ValidatedCluster, slot: Slot) -> Vec<ContainerPort> {
 
 /// SFUs of one revision spread over nodes; those of the one they replace do not count.
 fn spread(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> TopologySpreadConstraint {
-    let mut selecting = metadata::selecting(&cluster.name, label::COMPONENT_SFU);
+    let mut selecting = metadata::selecting(&cluster.identity.name, label::COMPONENT_SFU);
     selecting.extend(place(revision, slot));
     TopologySpreadConstraint {
         max_skew: 1,

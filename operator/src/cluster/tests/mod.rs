@@ -3,6 +3,7 @@
 mod apply;
 mod build;
 mod chart;
+mod reconcile;
 mod snapshots;
 mod status;
 mod validate;

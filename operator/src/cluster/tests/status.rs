@@ -10,7 +10,8 @@ use crate::cluster::build::build;
 use crate::cluster::dereference::Dereferenced;
 use crate::cluster::fixture::{self, applied, found, now, validated};
 use crate::cluster::problem::{ConditionType, Problem};
-use crate::cluster::status::{refused, status};
+use crate::cluster::status::{refused, seen, status};
+use crate::name::ClusterName;
 
 /// What the SFU `name` reports, on the `index`th node.
 fn report(name: &str, index: usize) -> SfuStatus {
@@ -141,19 +142,23 @@ fn the_list_of_sfus_is_bounded_and_the_counts_are_not() {
 }
 
 #[test]
-fn a_refused_spec_changes_conditions_and_keeps_what_was_counted() {
+fn a_refused_spec_changes_conditions_and_what_runs_is_counted_on() {
+    let name = ClusterName::new("blue").unwrap();
     let before = status_of(2, &running(2), None);
     let problem = Problem {
         condition: ConditionType::AddressResolved,
         reason: "OverrideContradictory".into(),
         message: "Two answers.".into(),
     };
-    let status = refused(&problem, Some(&before), Some(4), now());
+    let status = refused(&problem, None, Some(&before), Some(4), now());
     assert_eq!((status.ready.as_str(), status.observed_generation), ("2/2", Some(4)));
     assert_eq!(condition(&status, ConditionType::Ready), "False OverrideContradictory");
     assert_eq!(condition(&status, ConditionType::AddressResolved), "False OverrideContradictory");
     assert_eq!(condition(&status, ConditionType::PortsAllocated), "True Allocated");
-    assert_eq!(refused(&problem, Some(&status), Some(4), now()), status, "refusing again changes nothing");
+    assert_eq!(refused(&problem, None, Some(&status), Some(4), now()), status, "refusing again changes nothing");
+    let counted = refused(&problem, Some(seen(&running(1), &name, 2)), Some(&status), Some(4), now());
+    assert_eq!((counted.ready.as_str(), counted.calls, counted.sfus.len()), ("1/2", 3, 1));
+    assert_eq!(counted.conditions, status.conditions);
     let healed = status_of(2, &running(2), Some(&status));
     assert_eq!(condition(&healed, ConditionType::Ready), "True AllReady");
 }

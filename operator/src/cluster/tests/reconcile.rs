@@ -1,0 +1,113 @@
+//! Whole reconciles, against an API server in memory.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+
+use crate::certificates::{FleetCertificates, Stored, not_after};
+use crate::cluster::build::certificates;
+use crate::cluster::fake_api::{Caches, FakeApi};
+use crate::cluster::identity::Identity;
+use crate::cluster::{Context, RESYNC, fixture, reconcile};
+use crate::watch::Guarded;
+
+struct World {
+    api: Arc<FakeApi>,
+    caches: Caches,
+    context: Arc<Context>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (caches, stores) = Caches::new();
+        let api = Arc::new(FakeApi::default());
+        let client = api.client();
+        let reporter = Reporter { controller: "calls-operator".into(), instance: None };
+        let context = Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            images: fixture::images(),
+            memory: crate::cluster::apply::Memory::default(),
+            pace: crate::cluster::pace::Pace::default(),
+            metrics: crate::metrics::Metrics::default(),
+            monitoring: crate::discovery::Monitoring::default(),
+            client,
+            stores,
+        };
+        Self { api, caches, context: Arc::new(context) }
+    }
+
+    /// Puts a `CallsCluster` there.
+    fn wish(&self, name: &str, spec: &Value) {
+        let object = json!({
+            "apiVersion": "callscluster.io/v1alpha1", "kind": "CallsCluster", "spec": spec,
+            "metadata": {"name": name, "namespace": "red", "generation": 3},
+        });
+        self.api.put(&cluster(name), object);
+    }
+
+    /// One reconcile of what is there now, with caches up to date. The writes it made, Events apart.
+    async fn reconcile(&mut self, name: &str) -> Vec<String> {
+        self.caches.fill(&self.api);
+        let object: Guarded = serde_json::from_value(self.api.get(&cluster(name)).unwrap()).unwrap();
+        self.api.take_writes();
+        let action = reconcile(Arc::new(object), Arc::clone(&self.context)).await.unwrap();
+        assert_eq!(action, Action::requeue(RESYNC));
+        self.api.take_writes().into_iter().filter(|write| !write.contains("events")).collect()
+    }
+
+    fn status(&self, name: &str) -> Value {
+        self.api.get(&cluster(name)).unwrap()["status"].clone()
+    }
+
+    /// A condition as `status reason`.
+    fn condition(&self, name: &str, type_: &str) -> String {
+        let status = self.status(name);
+        let found = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == type_).unwrap();
+        format!("{} {}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+    }
+}
+
+fn cluster(name: &str) -> String {
+    format!("/apis/callscluster.io/v1alpha1/namespaces/red/callsclusters/{name}")
+}
+
+fn secret(name: &str) -> String {
+    format!("/api/v1/namespaces/red/secrets/{name}")
+}
+
+/// Puts certificates that were made so many days ago.
+fn put_certificates(world: &World, days: i64) -> FleetCertificates {
+    let made = Timestamp::now() - SignedDuration::from_hours(days * 24);
+    let made = FleetCertificates::ensure(&Stored::default(), made).unwrap();
+    let object = serde_json::from_value(world.api.get(&cluster("blue")).unwrap()).unwrap();
+    for one in certificates(&Identity::of(&object).unwrap(), &made) {
+        let name = one.metadata.name.clone().unwrap();
+        world.api.put(&secret(&name), serde_json::to_value(one).unwrap());
+    }
+    made
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_and_sfus_counted_while_a_spec_is_refused() {
+    let mut world = World::new();
+    world.wish("blue", &json!({"auth": {"secretName": "mine"}, "sfu": {"replicas": 2}}));
+    // They are good for 90 days and renewed after 60.
+    put_certificates(&world, 61);
+    let pod = serde_json::to_value(fixture::sfu_pod("blue-sfu-1", "r").as_ref()).unwrap();
+    world.api.put("/api/v1/namespaces/red/pods/blue-sfu-1", pod);
+
+    let writes = world.reconcile("blue").await;
+    assert_eq!(world.condition("blue", "Ready"), "False SecretMissing");
+    for role in ["sfu", "director", "operator"] {
+        assert!(writes.contains(&format!("PATCH secrets/blue-{role}-tls")), "{role}: {writes:?}");
+    }
+    let stored: k8s_openapi::api::core::v1::Secret =
+        serde_json::from_value(world.api.get(&secret("blue-sfu-tls")).unwrap()).unwrap();
+    let cert = String::from_utf8(stored.data.unwrap()["tls.crt"].0.clone()).unwrap();
+    assert!(not_after(&cert).unwrap() > Timestamp::now() + SignedDuration::from_hours(89 * 24));
+    let status = world.status("blue");
+    assert_eq!((&status["replicas"], &status["ready"]), (&json!(1), &json!("1/2")));
+}
