@@ -78,6 +78,38 @@ fn secret(name: &str) -> String {
     format!("/api/v1/namespaces/red/secrets/{name}")
 }
 
+#[tokio::test]
+async fn an_unreadable_object_is_named_and_holds_up_nobody() {
+    let mut world = World::new();
+    world.wish("broken", &json!({"sfu": 5}));
+    world.wish("blue", &json!({}));
+    world.reconcile("broken").await;
+    assert_eq!(world.condition("broken", "Ready"), "False SpecUnreadable");
+    assert_eq!(world.api.get(&cluster("broken")).unwrap()["spec"], json!({"sfu": 5}));
+
+    let writes = world.reconcile("blue").await;
+    assert!(writes.contains(&"PATCH deployments/blue-director".to_owned()), "{writes:?}");
+    assert_eq!(world.condition("blue", "Ready"), "False SfusStarting");
+    for name in ["broken", "blue"] {
+        assert_eq!(world.reconcile(name).await, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_spec_that_is_mended_is_carried_out() {
+    let mut world = World::new();
+    world.wish("blue", &json!({"auth": {"secretName": "mine"}}));
+    let writes = world.reconcile("blue").await;
+    assert_eq!(world.condition("blue", "Ready"), "False SecretMissing");
+    assert!(!writes.iter().any(|write| write.contains("deployments")), "{writes:?}");
+    assert_eq!(world.reconcile("blue").await, Vec::<String>::new(), "refusing again writes nothing");
+
+    world.api.put(&secret("mine"), serde_json::to_value(fixture::keys("mine")).unwrap());
+    let writes = world.reconcile("blue").await;
+    assert!(writes.contains(&"PATCH deployments/blue-director".to_owned()), "{writes:?}");
+    assert_eq!(world.condition("blue", "Ready"), "False SfusStarting");
+}
+
 /// Puts certificates that were made so many days ago.
 fn put_certificates(world: &World, days: i64) -> FleetCertificates {
     let made = Timestamp::now() - SignedDuration::from_hours(days * 24);
@@ -110,4 +142,16 @@ async fn certificates_are_renewed_and_sfus_counted_while_a_spec_is_refused() {
     assert!(not_after(&cert).unwrap() > Timestamp::now() + SignedDuration::from_hours(89 * 24));
     let status = world.status("blue");
     assert_eq!((&status["replicas"], &status["ready"]), (&json!(1), &json!("1/2")));
+}
+
+#[tokio::test]
+async fn an_object_that_goes_is_left_to_its_owner() {
+    let world = World::new();
+    world.wish("blue", &json!({}));
+    let mut object = world.api.get(&cluster("blue")).unwrap();
+    object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+    let object: Guarded = serde_json::from_value(object).unwrap();
+    let action = reconcile(Arc::new(object), Arc::clone(&world.context)).await.unwrap();
+    assert_eq!(action, Action::await_change());
+    assert_eq!(world.api.take_writes(), Vec::<String>::new());
 }
