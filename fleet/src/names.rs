@@ -20,7 +20,7 @@ pub mod label {
 pub mod annotation {
     /// On a Node: the address its SFU advertises, for environments that know it better than Kubernetes.
     pub const NODE_ADDRESS: &str = "callscluster.io/address";
-    /// On an SFU pod: hash of the configuration the operator wrote last. Changing it makes the kubelet
+    /// On an SFU's or director's pod: hash of the mounted files the operator wrote last. Changing it makes the kubelet
     /// refresh the mounted files at once instead of at its next sync (up to a minute).
     pub const CONFIG_HASH: &str = "callscluster.io/config-hash";
 }

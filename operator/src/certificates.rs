@@ -12,15 +12,19 @@ use rcgen::{
 };
 use thiserror::Error;
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer as _, Pem, X509Certificate};
+use x509_parser::prelude::{FromDer as _, ParsedExtension, Pem, X509Certificate};
 
 use crate::name::Role;
 
 /// How long an authority is valid: longer than anybody wants to think about it.
 const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
-/// An authority is replaced this long before its end; the old one stays trusted until then.
+/// An authority is replaced this long before its end.
 const CA_RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// How long a role's certificate is valid.
+/// How long a new authority is only trusted before the certificates of roles that are due are signed by it. A mounted
+/// Secret is in every pod within minutes; one that has a certificate of an authority another does not trust yet is cut off.
+const CA_PUBLISH: SignedDuration = SignedDuration::from_hours(24);
+/// How long a role's certificate is valid. That long an authority is trusted after another took its place: by then all it
+/// signed has ended.
 const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// A third of its life is left for an operator that is away.
 const LEAF_RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -31,7 +35,7 @@ const BACKDATE: SignedDuration = SignedDuration::from_mins(10);
 pub const CA_CERT: &str = "tls.crt";
 /// Entry of the authority's Secret: its key, PEM.
 pub const CA_KEY: &str = "tls.key";
-/// Entry of the authority's Secret: the certificate before the last renewal, PEM, still trusted.
+/// Entry of the authority's Secret: the authorities before it that are still trusted, PEM.
 pub const CA_PREVIOUS: &str = "previous.crt";
 
 /// Why certificates could not be made.
@@ -62,7 +66,7 @@ impl std::fmt::Debug for Credential {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     pub current: Credential,
-    /// PEM of the one before, while it is valid.
+    /// PEM of those before it, while anything they signed may be valid.
     pub previous: Option<String>,
 }
 
@@ -97,29 +101,63 @@ pub struct Stored {
 impl FleetCertificates {
     /// Keeps what is good for long enough and makes the rest.
     pub fn ensure(stored: &Stored, now: Timestamp) -> Result<Self, CertificateError> {
-        let authority = match &stored.authority {
-            Some(authority) if is_fresh(&authority.current.cert, now, CA_RENEW_BEFORE) => authority.clone(),
-            Some(old) => {
-                let previous = is_fresh(&old.current.cert, now, SignedDuration::ZERO).then(|| old.current.cert.clone());
-                Authority { current: make_authority(now)?, previous }
-            }
-            None => Authority { current: make_authority(now)?, previous: None },
-        };
+        let authority = Authority::ensure(stored, now)?;
         let bundle = authority.bundle();
         let mut leaves = BTreeMap::new();
         for role in Role::ALL {
-            let kept = stored
-                .leaves
-                .get(&role)
-                .filter(|leaf| leaf.bundle == bundle && is_fresh(&leaf.credential.cert, now, LEAF_RENEW_BEFORE));
-            let leaf = match kept {
-                Some(leaf) => leaf.clone(),
-                None => Leaf { credential: make_leaf(role, &authority.current, now)?, bundle: bundle.clone() },
+            let kept = stored.leaves.get(&role).filter(|leaf| authority.lets_stay(&leaf.credential, now));
+            let credential = match kept {
+                Some(leaf) => leaf.credential.clone(),
+                None => make_leaf(role, &authority.current, now)?,
             };
-            leaves.insert(role, leaf);
+            leaves.insert(role, Leaf { credential, bundle: bundle.clone() });
         }
         Ok(Self { authority, leaves })
     }
+}
+
+impl Authority {
+    /// Keeps the stored authority while it is good for long enough, else makes one. What it takes the place of is trusted
+    /// on, even if only the roles' Secrets still know it: pods hold certificates it signed.
+    fn ensure(stored: &Stored, now: Timestamp) -> Result<Self, CertificateError> {
+        let kept = stored.authority.as_ref().filter(|one| is_fresh(&one.current.cert, now, CA_RENEW_BEFORE));
+        if let Some(kept) = kept {
+            let replaced = made_at(&kept.current.cert).is_none_or(|made| now < made + LEAF_LIFETIME);
+            let previous = kept.previous.as_deref().filter(|_| replaced).and_then(|before| valid([before], now));
+            return Ok(Self { current: kept.current.clone(), previous });
+        }
+        let authorities =
+            stored.authority.iter().flat_map(|one| [Some(one.current.cert.as_str()), one.previous.as_deref()]);
+        let bundles = stored.leaves.values().map(|leaf| Some(leaf.bundle.as_str()));
+        let previous = valid(authorities.chain(bundles).flatten(), now);
+        Ok(Self { current: make_authority(now)?, previous })
+    }
+
+    /// Whether a role's certificate need not be made anew yet.
+    fn lets_stay(&self, leaf: &Credential, now: Timestamp) -> bool {
+        let is_published = made_at(&self.current.cert).is_some_and(|made| now >= made + CA_PUBLISH);
+        let margin = match signed_by(&leaf.cert, &self.current.cert) {
+            false if !is_published => SignedDuration::ZERO,
+            _ => LEAF_RENEW_BEFORE,
+        };
+        is_fresh(&leaf.cert, now, margin) && blocks(&self.bundle()).any(|authority| signed_by(&leaf.cert, authority))
+    }
+}
+
+/// Those certificates in `pems` that are valid, each once; none if there is none.
+fn valid<'a>(pems: impl IntoIterator<Item = &'a str>, now: Timestamp) -> Option<String> {
+    let mut found: Vec<&str> = Vec::new();
+    for block in pems.into_iter().flat_map(blocks) {
+        if !found.contains(&block) && is_fresh(block, now, SignedDuration::ZERO) {
+            found.push(block);
+        }
+    }
+    (!found.is_empty()).then(|| found.concat())
+}
+
+/// The certificates in `pem`, one by one.
+fn blocks(pem: &str) -> impl Iterator<Item = &str> {
+    pem.split_inclusive("-----END CERTIFICATE-----\n")
 }
 
 /// Whether the first certificate in `pem` is readable and stays valid for longer than `margin`.
@@ -129,9 +167,39 @@ fn is_fresh(pem: &str, now: Timestamp, margin: SignedDuration) -> bool {
 
 /// End of the first certificate in `pem`.
 pub fn not_after(pem: &str) -> Option<Timestamp> {
+    let end = read(pem, |certificate| Some(certificate.validity().not_after.timestamp()))?;
+    Timestamp::from_second(end).ok()
+}
+
+/// When the first certificate in `pem` was made by us.
+fn made_at(pem: &str) -> Option<Timestamp> {
+    let beginning = read(pem, |certificate| Some(certificate.validity().not_before.timestamp()))?;
+    Timestamp::from_second(beginning).ok().map(|beginning| beginning + BACKDATE)
+}
+
+/// Whether `leaf` names the key of `authority` as the one that signed it (RFC 5280, section 4.2.1.1). No proof: it tells
+/// authorities of our own apart.
+fn signed_by(leaf: &str, authority: &str) -> bool {
+    let signer = read(leaf, |leaf| {
+        leaf.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            _ => None,
+        })
+    });
+    let key = read(authority, |authority| {
+        authority.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        })
+    });
+    signer.is_some() && signer == key
+}
+
+/// What `look` finds in the first certificate in `pem`.
+fn read<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> Option<T> {
     let block = Pem::iter_from_buffer(pem.as_bytes()).next()?.ok()?;
     let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    look(&certificate)
 }
 
 fn make_authority(now: Timestamp) -> Result<Credential, CertificateError> {
@@ -208,13 +276,65 @@ mod tests {
         }
     }
 
+    /// Whose authority signed each role's certificate.
+    fn signer(of: &FleetCertificates, authority: &Authority) -> [bool; 3] {
+        Role::ALL.map(|role| signed_by(&of.leaves[&role].credential.cert, &authority.current.cert))
+    }
+
+    /// The day on which an authority made on day 0 is replaced.
+    const CA_DUE: i64 = 9 * 365 + 1;
+
     #[test]
-    fn an_authority_near_its_end_is_replaced_and_the_old_one_stays_trusted() {
+    fn a_new_authority_is_trusted_everywhere_before_it_signs() {
         let first = FleetCertificates::ensure(&Stored::default(), at(0)).unwrap();
-        let later = FleetCertificates::ensure(&stored(&first), at(9 * 365 + 1)).unwrap();
+        // A role's certificates are not due on the day the authority is.
+        let before = FleetCertificates::ensure(&stored(&first), at(CA_DUE - 30)).unwrap();
+        let later = FleetCertificates::ensure(&stored(&before), at(CA_DUE)).unwrap();
         assert_ne!(first.authority.current, later.authority.current);
         assert_eq!(later.authority.previous.as_ref(), Some(&first.authority.current.cert));
-        assert!(later.leaves[&Role::Sfu].bundle.contains(&first.authority.current.cert));
+        for role in Role::ALL {
+            assert_eq!(later.leaves[&role].credential, before.leaves[&role].credential, "{role:?}");
+            assert_eq!(later.leaves[&role].bundle, later.authority.bundle(), "{role:?}");
+        }
+        // The next renewal of the roles is by the new one, the old one goes when all it signed has ended.
+        let renewed = FleetCertificates::ensure(&stored(&later), at(CA_DUE + 31)).unwrap();
+        assert_eq!(signer(&renewed, &later.authority), [true; 3]);
+        assert_eq!(renewed.authority, later.authority);
+        let forgotten = FleetCertificates::ensure(&stored(&renewed), at(CA_DUE + 90)).unwrap();
+        assert_eq!(forgotten.authority.current, later.authority.current);
+        assert_eq!(forgotten.authority.previous, None);
+        assert_eq!(forgotten.leaves[&Role::Sfu].bundle, later.authority.current.cert);
+        assert_eq!(forgotten.leaves[&Role::Sfu].credential, renewed.leaves[&Role::Sfu].credential);
+    }
+
+    #[test]
+    fn certificates_that_are_due_with_their_authority_wait_a_day_for_it() {
+        let first = FleetCertificates::ensure(&Stored::default(), at(0)).unwrap();
+        let before = FleetCertificates::ensure(&stored(&first), at(CA_DUE - 61)).unwrap();
+        let later = FleetCertificates::ensure(&stored(&before), at(CA_DUE)).unwrap();
+        assert_eq!(signer(&later, &first.authority), [true; 3]);
+        let renewed = FleetCertificates::ensure(&stored(&later), at(CA_DUE + 1)).unwrap();
+        assert_eq!(signer(&renewed, &later.authority), [true; 3]);
+    }
+
+    #[test]
+    fn what_a_lost_authority_signed_is_trusted_on() {
+        let first = FleetCertificates::ensure(&Stored::default(), at(0)).unwrap();
+        let lost = Stored { authority: None, leaves: first.leaves.clone() };
+        let later = FleetCertificates::ensure(&lost, at(5)).unwrap();
+        assert_eq!(later.authority.previous.as_ref(), Some(&first.authority.current.cert));
+        assert_eq!(signer(&later, &first.authority), [true; 3]);
+        assert_eq!(later, FleetCertificates::ensure(&stored(&later), at(6)).unwrap());
+    }
+
+    #[test]
+    fn a_certificate_of_an_authority_nobody_knows_is_replaced() {
+        let ours = FleetCertificates::ensure(&Stored::default(), at(0)).unwrap();
+        let foreign = FleetCertificates::ensure(&Stored::default(), at(0)).unwrap();
+        let mixed = Stored { authority: Some(ours.authority.clone()), leaves: foreign.leaves };
+        let mended = FleetCertificates::ensure(&mixed, at(0)).unwrap();
+        assert_eq!(signer(&mended, &ours.authority), [true; 3]);
+        assert_eq!(mended.leaves[&Role::Sfu].bundle, ours.authority.current.cert);
     }
 
     #[test]

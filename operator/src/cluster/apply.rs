@@ -1,8 +1,8 @@
 //! Step 4, apply: the only writer of built objects.
 //!
 //! Order, with reasons: certificates first, in a step of their own; accounts and their rights, because pods name them;
-//! then API keys and configuration, which pods mount as they do the certificates; then Services; Deployments last. After them predecessors are scaled, orphans removed, and the SFU pods'
-//! annotation set, which must not be earlier than the configuration it announces.
+//! then API keys and configuration, which pods mount as they do the certificates; then Services; Deployments last. After them predecessors are scaled, orphans removed, and the pods'
+//! annotation set, which must not be earlier than the files it announces.
 //!
 //! Guarantees: server-side apply with one field manager; an object that carries the name of one of ours without being
 //! ours is never touched; nothing is sent for an object that is as it was left. That an object is so is known by its
@@ -30,6 +30,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::cluster::build::{Applied, Objects, Prepared, monitor_resource};
+use crate::cluster::dereference::Dereferenced;
 use crate::cluster::identity::Identity;
 use crate::cluster::validate::ValidatedCluster;
 use crate::hash::short_hash;
@@ -171,8 +172,7 @@ pub async fn apply(
     stores: &Stores,
     client: &Client,
     memory: &Memory,
-    sfu_pods: &[Arc<Pod>],
-    monitors_installed: bool,
+    found: &Dereferenced,
 ) -> Result<(Objects<Applied>, Vec<Change>), ApplyError> {
     // No rest pattern: a new field that is not applied does not compile.
     let Objects {
@@ -190,6 +190,7 @@ pub async fn apply(
         director,
         monitor,
         config_hash,
+        director_hash,
         plan,
         stage: _,
     } = objects;
@@ -206,7 +207,7 @@ pub async fn apply(
     let services = writer.apply_all(&stores.services, services).await?;
     let network_policies = writer.apply_all(&stores.network_policies, network_policies).await?;
     let disruption_budgets = writer.apply_all(&stores.disruption_budgets, disruption_budgets).await?;
-    let monitor = writer.apply_monitor(monitor, monitors_installed).await?;
+    let monitor = writer.apply_monitor(monitor, found.monitors_installed).await?;
     let director = writer.apply(&stores.deployments, director).await?;
     let sfu = match sfu {
         Some(sfu) => Some(writer.apply(&stores.deployments, sfu).await?),
@@ -233,7 +234,8 @@ pub async fn apply(
     writer.remove_orphans(&stores.role_bindings, names(&role_bindings)).await?;
     writer.remove_orphans(&stores.roles, names(&roles)).await?;
     writer.remove_orphans(&stores.service_accounts, names(&service_accounts)).await?;
-    writer.announce(sfu_pods, &config_hash).await?;
+    writer.announce(&found.sfu_pods, &config_hash).await?;
+    writer.announce(&found.director_pods, &director_hash).await?;
 
     let changes = writer.told();
     let applied = Objects {
@@ -251,6 +253,7 @@ pub async fn apply(
         director,
         monitor,
         config_hash,
+        director_hash,
         plan,
         stage: PhantomData,
     };

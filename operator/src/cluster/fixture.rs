@@ -100,6 +100,7 @@ pub fn applied(objects: Objects<Prepared>, director_ready: i32) -> Objects<Appli
         director,
         monitor: objects.monitor,
         config_hash: objects.config_hash,
+        director_hash: objects.director_hash,
         plan: objects.plan,
         stage: PhantomData,
     }
@@ -142,6 +143,7 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         director,
         monitor,
         config_hash: _,
+        director_hash: _,
         plan: _,
         stage: _,
     } = objects;

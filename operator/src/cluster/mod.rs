@@ -21,7 +21,7 @@ pub mod status;
 pub mod validate;
 
 #[cfg(test)]
-pub mod fake_api;
+pub(crate) mod fake_api;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -164,16 +164,8 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await,
     };
     let objects = build::build(&validated)?;
-    let applied = Box::pin(apply::apply(
-        objects,
-        &validated,
-        &context.stores,
-        &context.client,
-        &context.memory,
-        &found.sfu_pods,
-        monitors_installed,
-    ))
-    .await;
+    let applied =
+        Box::pin(apply::apply(objects, &validated, &context.stores, &context.client, &context.memory, &found)).await;
     let (applied, changes) = match applied {
         Ok(applied) => applied,
         Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
@@ -204,11 +196,8 @@ async fn refuse_unapplied(
     context: &Context,
 ) -> Result<Outcome, ReconcileError> {
     let Some(reason) = error.reason() else { return Err(error.into()) };
-    let problem = Problem {
-        condition: ConditionType::Ready,
-        reason: reason.to_owned(),
-        message: sentence(&error.to_string()),
-    };
+    let problem =
+        Problem { condition: ConditionType::Ready, reason: reason.to_owned(), message: sentence(&error.to_string()) };
     refuse(cluster, &problem, Some((identity, found)), context).await
 }
 

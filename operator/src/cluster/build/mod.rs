@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::cluster::revision::{Desired, Plan, Retired, plan_revisions};
 use crate::cluster::validate::ValidatedCluster;
 use crate::hash::short_hash;
+use crate::name::Role as FleetRole;
 use crate::port::Slot;
 
 pub use metadata::selector;
@@ -63,6 +64,8 @@ pub struct Objects<Stage> {
     pub monitor: Option<DynamicObject>,
     /// What the SFU pods' annotation should say.
     pub config_hash: String,
+    /// What the directors' pods' annotation should say.
+    pub director_hash: String,
     /// How the revisions stand.
     pub plan: Plan,
     pub(in crate::cluster) stage: PhantomData<Stage>,
@@ -83,7 +86,8 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
     };
     let plan = plan_revisions(&cluster.live, &desired);
     let config = config::config_map(cluster)?;
-    let retired = |one: &Retired| (cluster.identity.name.sfu_deployment(&one.revision, one.slot.number()), one.replicas);
+    let retired =
+        |one: &Retired| (cluster.identity.name.sfu_deployment(&one.revision, one.slot.number()), one.replicas);
     Ok(Objects {
         service_accounts: access::service_accounts(cluster),
         roles: access::roles(cluster),
@@ -98,6 +102,7 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         director: director::deployment(cluster),
         monitor: cluster.monitor.then(|| monitor::monitor(cluster)),
         config_hash: mounted_hash(cluster, &config)?,
+        director_hash: short_hash(&certificate(cluster, FleetRole::Director))?,
         config,
         plan,
         stage: PhantomData,
@@ -111,7 +116,11 @@ fn revision(cluster: &ValidatedCluster) -> Result<String, BuildError> {
 
 /// Changes when a file mounted into SFUs does: configuration, keys or certificate.
 fn mounted_hash(cluster: &ValidatedCluster, config: &ConfigMap) -> Result<String, BuildError> {
-    let leaf = cluster.certificates.leaves.get(&crate::name::Role::Sfu);
-    let certificate = leaf.map(|leaf| (&leaf.credential.cert, &leaf.bundle));
-    Ok(short_hash(&(&config.data, &cluster.keys.hash, certificate))?)
+    Ok(short_hash(&(&config.data, &cluster.keys.hash, certificate(cluster, FleetRole::Sfu)))?)
+}
+
+/// What a role shows and whom it trusts.
+fn certificate(cluster: &ValidatedCluster, role: FleetRole) -> Option<(&str, &str)> {
+    let leaf = cluster.certificates.leaves.get(&role)?;
+    Some((&leaf.credential.cert, &leaf.bundle))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use crate::cluster::apply::{ApplyError, Change, Memory, Verb, apply};
@@ -33,12 +34,12 @@ impl World {
     /// One reconcile's worth of applying, with caches up to date.
     async fn apply(&mut self, spec: &Value) -> Result<Vec<Change>, ApplyError> {
         self.caches.fill(&self.api);
-        let cluster = validate(&fixture::cluster(spec), &self.found, self.issued.clone(), &fixture::images(), fixture::now()).unwrap();
+        let cluster =
+            validate(&fixture::cluster(spec), &self.found, self.issued.clone(), &fixture::images(), fixture::now())
+                .unwrap();
         let objects = build(&cluster).unwrap();
         let client = self.api.client();
-        let installed = self.found.monitors_installed;
-        let pods = &self.found.sfu_pods;
-        let applied = apply(objects, &cluster, &self.stores, &client, &self.memory, pods, installed);
+        let applied = apply(objects, &cluster, &self.stores, &client, &self.memory, &self.found);
         let applied = Box::pin(applied).await;
         applied.map(|(_, changes)| changes)
     }
@@ -186,16 +187,30 @@ async fn a_replaced_revision_is_scaled_down_with_its_template_untouched_and_then
 #[tokio::test]
 async fn pods_are_told_once_that_their_files_changed() {
     let mut world = World::new();
-    world.found.sfu_pods = vec![fixture::sfu_pod("blue-sfu-1", "r")];
-    let path = "/api/v1/namespaces/red/pods/blue-sfu-1";
-    world.api.put(path, serde_json::to_value(world.found.sfu_pods[0].as_ref()).unwrap());
+    // What a pod's component is was found out before; here it is only told.
+    let pod = |world: &World, name: &str| -> Arc<Pod> {
+        let pod = world.api.get(&format!("/api/v1/namespaces/red/pods/{name}")).unwrap();
+        Arc::new(serde_json::from_value(pod).unwrap())
+    };
+    let find = |world: &mut World| {
+        world.found.sfu_pods = vec![pod(world, "blue-sfu-1")];
+        world.found.director_pods = vec![pod(world, "blue-director-1")];
+    };
+    for name in ["blue-sfu-1", "blue-director-1"] {
+        let object = serde_json::to_value(fixture::sfu_pod(name, "r").as_ref()).unwrap();
+        world.api.put(&format!("/api/v1/namespaces/red/pods/{name}"), object);
+    }
+    find(&mut world);
+    let told = |writes: Vec<String>| writes.into_iter().filter(|one| one.starts_with("PATCH pods")).collect::<Vec<_>>();
     world.apply(&json!({})).await.unwrap();
-    let told = world.api.get(path).unwrap();
-    assert!(told["metadata"]["annotations"]["callscluster.io/config-hash"].is_string(), "{told}");
-    world.found.sfu_pods = vec![Arc::new(serde_json::from_value(told).unwrap())];
-    world.api.take_writes();
+    assert_eq!(told(world.api.take_writes()), ["PATCH pods/blue-sfu-1", "PATCH pods/blue-director-1"]);
+    find(&mut world);
     world.apply(&json!({})).await.unwrap();
-    assert!(!world.api.take_writes().contains(&"PATCH pods/blue-sfu-1".to_owned()));
+    assert_eq!(told(world.api.take_writes()), Vec::<String>::new());
+    // A bundle with another authority in it.
+    world.issued.certificates.leaves.values_mut().for_each(|leaf| leaf.bundle.push_str("another"));
+    world.apply(&json!({})).await.unwrap();
+    assert_eq!(told(world.api.take_writes()), ["PATCH pods/blue-sfu-1", "PATCH pods/blue-director-1"]);
 }
 
 #[tokio::test]
