@@ -1,4 +1,4 @@
-//! LiveKit's signalling as a client speaks it: one websocket, protobuf frames.
+//! LiveKit's signalling as a client speaks it: one websocket, protobuf in binary frames or JSON in text frames.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,10 +56,22 @@ impl ApiKey {
     }
 }
 
+/// How messages are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Frames {
+    /// Protobuf.
+    #[default]
+    Binary,
+    /// The JSON of protobuf.
+    Text,
+}
+
 /// A signalling connection.
 #[derive(Debug)]
 pub struct Signal {
     socket: WebSocketStream<TcpStream>,
+    frames: Frames,
+    received: Frames,
 }
 
 /// Path and query to join with one peer connection.
@@ -87,7 +99,17 @@ impl Signal {
         let stream = socket.connect(server).await.context("failed to connect")?;
         stream.set_nodelay(true)?;
         let (socket, _) = client_async(request, stream).await.context("failed to open the websocket")?;
-        Ok(Self { socket })
+        Ok(Self { socket, frames: Frames::default(), received: Frames::default() })
+    }
+
+    /// Says everything in such frames from now on.
+    pub fn write_in(&mut self, frames: Frames) {
+        self.frames = frames;
+    }
+
+    /// How the last message was said that [`Self::receive`] returned.
+    pub fn received_in(&self) -> Frames {
+        self.received
     }
 
     /// Cuts the connection without saying so: what a network does that goes away.
@@ -96,8 +118,12 @@ impl Signal {
     }
 
     pub async fn send(&mut self, request: Request) -> Result<()> {
-        let bytes = proto::SignalRequest { message: Some(request) }.encode_to_vec();
-        self.socket.send(Message::Binary(bytes.into())).await.context("failed to send a signal message")
+        let request = proto::SignalRequest { message: Some(request) };
+        let frame = match self.frames {
+            Frames::Binary => Message::Binary(request.encode_to_vec().into()),
+            Frames::Text => Message::Text(serde_json::to_string(&request)?.into()),
+        };
+        self.socket.send(frame).await.context("failed to send a signal message")
     }
 
     /// Sends bytes that need not be a message.
@@ -108,14 +134,15 @@ impl Signal {
     /// The next message; an error when the server hung up. Safe to be cancelled.
     pub async fn receive(&mut self) -> Result<Response> {
         loop {
-            match self.socket.next().await.context("the server closed the websocket")?? {
-                Message::Binary(bytes) => {
-                    if let Some(message) = proto::SignalResponse::decode(bytes)?.message {
-                        return Ok(message);
-                    }
-                }
+            let (frames, response) = match self.socket.next().await.context("the server closed the websocket")?? {
+                Message::Binary(bytes) => (Frames::Binary, proto::SignalResponse::decode(bytes)?),
+                Message::Text(text) => (Frames::Text, serde_json::from_str(&text)?),
                 Message::Close(frame) => bail!("the server closed the websocket: {frame:?}"),
-                _ => (),
+                _ => continue,
+            };
+            if let Some(message) = response.message {
+                self.received = frames;
+                return Ok(message);
             }
         }
     }

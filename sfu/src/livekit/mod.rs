@@ -1,11 +1,12 @@
 //! The native front: LiveKit's signalling, so that any of its clients works unchanged.
 //!
 //! [`http`] takes the request and verifies its token, [`join`] reads what the client wants, [`socket`] carries
-//! messages, [`session`] is one participant's connection: it negotiates and translates between LiveKit's messages and
-//! the call. `../control` owns the sessions.
+//! messages in the [`frame`]s the client chose, [`session`] is one participant's connection: it negotiates and
+//! translates between LiveKit's messages and the call. `../control` owns the sessions.
 
 pub mod convert;
 pub mod data;
+pub mod frame;
 pub mod http;
 pub mod ids;
 pub mod join;

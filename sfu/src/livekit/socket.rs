@@ -8,10 +8,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::frame::Encoding;
 use super::session::Responses;
 use crate::clock::unix_now_ms;
 use crate::control::{Attachment, ControlHandle};
@@ -26,16 +26,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const CLOSE_TRY_AGAIN: u16 = 1013;
 const CLOSE_NORMAL: u16 = 1000;
 
-/// How frames are written: as the client last wrote its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Protobuf,
-    Json,
-}
-
 /// What the reading half hands to the writing half.
 enum Answer {
     Response(Box<Response>),
+    /// How the client writes from now on.
     Encoding(Encoding),
     /// The client said that it leaves.
     Leaving,
@@ -65,11 +59,11 @@ async fn read(
     metrics: &Metrics,
     answers: mpsc::Sender<Answer>,
 ) {
-    let mut encoding = Encoding::Protobuf;
+    let mut encoding = Encoding::default();
     while let Some(Ok(message)) = stream.next().await {
-        let (request, used) = match message {
-            Message::Binary(bytes) => (proto::SignalRequest::decode(bytes).ok(), Encoding::Protobuf),
-            Message::Text(text) => (serde_json::from_str(&text).ok(), Encoding::Json),
+        let (used, request) = match message {
+            Message::Binary(bytes) => (Encoding::Protobuf, Encoding::Protobuf.read(&bytes)),
+            Message::Text(text) => (Encoding::Json, Encoding::Json.read(text.as_bytes())),
             Message::Close(_) => return,
             Message::Ping(_) | Message::Pong(_) => continue,
         };
@@ -80,7 +74,7 @@ async fn read(
             }
         }
         // A message that cannot be read is skipped, not answered by hanging up: newer clients know more messages.
-        let Some(request) = request.and_then(|request: proto::SignalRequest| request.message) else {
+        let Some(request) = request else {
             metrics.unreadable_message();
             continue;
         };
@@ -106,30 +100,32 @@ async fn read(
 }
 
 async fn write(mut sink: SplitSink<WebSocket, Message>, mut responses: Responses, mut answers: mpsc::Receiver<Answer>) {
-    let mut encoding = Encoding::Protobuf;
+    let mut encoding = Encoding::default();
     let mut ping = interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The client was told to go, or may come back at once: tell which by the close code.
     let mut leaving = false;
     loop {
+        // How the client writes is heard first, so that the answer to its first message is already in kind.
         let message = tokio::select! {
-            response = responses.recv() => match response {
-                Some(response) => {
-                    leaving |= matches!(response.message, Some(Response::Leave(_)));
-                    encode(encoding, &response)
-                }
-                None => break,
-            },
+            biased;
             Some(answer) = answers.recv() => match answer {
                 Answer::Leaving => {
                     leaving = true;
                     continue;
                 }
-                Answer::Response(message) => encode(encoding, &proto::SignalResponse { message: Some(*message) }),
+                Answer::Response(message) => encoding.write(&proto::SignalResponse { message: Some(*message) }),
                 Answer::Encoding(used) => {
                     encoding = used;
                     continue;
                 }
+            },
+            response = responses.recv() => match response {
+                Some(response) => {
+                    leaving |= matches!(response.message, Some(Response::Leave(_)));
+                    encoding.write(&response)
+                }
+                None => break,
             },
             _ = ping.tick() => Message::Ping(axum::body::Bytes::new()),
         };
@@ -140,11 +136,4 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut responses: Responses
     let code = if leaving { CLOSE_NORMAL } else { CLOSE_TRY_AGAIN };
     let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
     let _ = timeout(WRITE_TIMEOUT, sink.send(close)).await;
-}
-
-fn encode(encoding: Encoding, response: &proto::SignalResponse) -> Message {
-    match encoding {
-        Encoding::Protobuf => Message::Binary(response.encode_to_vec().into()),
-        Encoding::Json => Message::Text(serde_json::to_string(response).unwrap_or_default().into()),
-    }
 }

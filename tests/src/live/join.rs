@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use calls_bench::peer::Reach;
-use calls_bench::signal::{ApiKey, PROTOCOL};
+use calls_bench::signal::{ApiKey, Frames, PROTOCOL};
 use serde_json::{Value, json};
 
 use super::{Person, Server};
@@ -32,6 +32,7 @@ pub struct Join {
     /// Where its websocket comes from.
     pub(super) from: Ipv4Addr,
     pub(super) recorded: bool,
+    pub(super) frames: Frames,
 }
 
 impl Join {
@@ -47,6 +48,7 @@ impl Join {
             reach: Reach::Udp(Ipv4Addr::LOCALHOST),
             from: Ipv4Addr::LOCALHOST,
             recorded: false,
+            frames: Frames::Binary,
         }
     }
 
@@ -91,6 +93,12 @@ impl Join {
     /// Keeps copies of the datagrams it sends.
     pub fn recorded(mut self) -> Self {
         self.recorded = true;
+        self
+    }
+
+    /// Says everything on its websocket in frames of a kind.
+    pub fn writing(mut self, frames: Frames) -> Self {
+        self.frames = frames;
         self
     }
 

@@ -11,6 +11,7 @@ mod seen;
 mod server;
 
 pub use calls_bench::peer::{LOSSY, RELIABLE, Reach};
+pub use calls_bench::signal::Frames;
 pub use http::{Answer, get, upgrade};
 pub use join::{Join, Mode};
 pub use person::{Person, packet};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use calls_bench::peer::{Change, Mid, Peer, PeerEvent};
-use calls_bench::signal::{Signal, join_path};
+use calls_bench::signal::{Frames, Signal, join_path};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
@@ -46,6 +46,7 @@ pub struct Running {
     url: String,
     token: String,
     from: Ipv4Addr,
+    frames: Frames,
     protocol: i32,
     shared: Arc<Shared>,
     signal: Option<Signal>,
@@ -113,15 +114,17 @@ impl Running {
             }
         };
         let mut signal = Signal::open(join.from, &format!("{url}{path}")).await?;
+        signal.write_in(join.frames);
         let first = signal.receive().await?;
         let Response::Join(response) = &first else { bail!("the first message is {first:?}") };
         let sid = response.participant.as_ref().context("no participant")?.sid.clone();
         let subscriber_primary = response.subscriber_primary;
-        shared.update(|seen| seen.take_in(&first));
+        shared.update(|seen| seen.take_in(&first, signal.received_in()));
         let mut running = Self {
             url,
             token,
             from: join.from,
+            frames: join.frames,
             protocol: join.protocol,
             shared,
             signal: Some(signal),
@@ -166,8 +169,8 @@ impl Running {
                     None => return,
                 },
                 message = receive(&mut self.signal) => {
-                    if let Ok(message) = message {
-                        self.message(message).await;
+                    if let Ok((message, frames)) = message {
+                        self.message(message, frames).await;
                     } else {
                         self.signal = None;
                         self.shared.update(|seen| seen.hung_up = true);
@@ -275,15 +278,17 @@ impl Running {
                 format!("/rtc?access_token={token}&sdk=go&protocol={protocol}&reconnect=1&sid={sid}")
             }
         };
-        self.signal = Some(Signal::open(self.from, &format!("{}{path}", self.url)).await?);
+        let mut signal = Signal::open(self.from, &format!("{}{path}", self.url)).await?;
+        signal.write_in(self.frames);
+        self.signal = Some(signal);
         // An answer that was on its way is lost.
         self.awaiting_answer = false;
         self.shared.update(|seen| seen.hung_up = false);
         Ok(())
     }
 
-    async fn message(&mut self, message: Response) {
-        self.shared.update(|seen| seen.take_in(&message));
+    async fn message(&mut self, message: Response, frames: Frames) {
+        self.shared.update(|seen| seen.take_in(&message, frames));
         let done = match message {
             Response::Answer(answer) if answer.id == self.offer_id => {
                 self.awaiting_answer = false;
@@ -369,10 +374,10 @@ impl Running {
     }
 }
 
-/// The next message of a websocket that is there.
-async fn receive(signal: &mut Option<Signal>) -> Result<Response> {
+/// The next message of a websocket that is there, and how it is said.
+async fn receive(signal: &mut Option<Signal>) -> Result<(Response, Frames)> {
     match signal {
-        Some(signal) => signal.receive().await,
+        Some(signal) => Ok((signal.receive().await?, signal.received_in())),
         None => std::future::pending().await,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use calls_bench::signal::Frames;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 
@@ -24,6 +25,8 @@ pub struct Seen {
     pub connected: bool,
     /// Every message of the server, oldest first, over all websockets.
     pub messages: Vec<Response>,
+    /// How each of them was said.
+    pub said_in: Vec<Frames>,
     /// Its own offers and answers.
     pub descriptions: Vec<String>,
     /// The server closed the websocket.
@@ -86,7 +89,7 @@ impl Seen {
             .collect()
     }
 
-    pub(super) fn take_in(&mut self, message: &Response) {
+    pub(super) fn take_in(&mut self, message: &Response, frames: Frames) {
         match message {
             Response::Join(join) => {
                 self.subscriber_primary = join.subscriber_primary;
@@ -117,6 +120,7 @@ impl Seen {
             _ => (),
         }
         self.messages.push(message.clone());
+        self.said_in.push(frames);
     }
 
     pub(super) fn hear(&mut self, mid: &str, frame: &[u8]) {

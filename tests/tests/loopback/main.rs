@@ -4,6 +4,7 @@
 
 mod data;
 mod drain;
+mod frames;
 mod garbage;
 mod media;
 mod participants;
