@@ -231,20 +231,6 @@ fn an_m_line_in_both_directions_publishes_and_receives() {
     }
 }
 
-/// Every entry of a fuzz corpus, and every recorded description, through every entry point.
-#[test]
-fn the_fuzz_corpus_is_taken_without_a_panic() {
-    let mut inputs: Vec<String> = BROWSERS.iter().map(|browser| recorded(&format!("{browser}-5-subscribed"))).collect();
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/sdp");
-    for entry in fs::read_dir(&corpus).expect("the corpus is checked in") {
-        let bytes = fs::read(entry.expect("an entry").path()).expect("a file");
-        inputs.push(String::from_utf8_lossy(&bytes).into_owned());
-    }
-    for input in &inputs {
-        checks::check(input);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -1,0 +1,48 @@
+//! The fuzz targets' checks over their corpora and mutations of them.
+
+#[path = "../fuzz/checks/dtls.rs"]
+mod dtls;
+#[path = "../fuzz/replay.rs"]
+mod replay;
+#[path = "../fuzz/checks/rtcp.rs"]
+mod rtcp;
+#[path = "../fuzz/checks/rtp.rs"]
+mod rtp;
+#[path = "../fuzz/checks/sdp.rs"]
+mod sdp;
+#[path = "../fuzz/checks/srtp.rs"]
+mod srtp;
+#[path = "../fuzz/checks/stun.rs"]
+mod stun;
+
+use replay::{replay, replay_files};
+
+#[test]
+fn rtp_packets_are_read_or_refused() {
+    replay("rtp", 2000, rtp::check);
+}
+
+#[test]
+fn rtcp_packets_are_read_or_refused() {
+    replay("rtcp", 2000, rtcp::check);
+}
+
+#[test]
+fn stun_without_the_password_is_refused() {
+    replay("stun", 2000, stun::check);
+}
+
+#[test]
+fn srtp_without_the_key_is_refused() {
+    replay("srtp", 1000, srtp::check);
+}
+
+#[test]
+fn dtls_is_survived() {
+    replay("dtls", 100, dtls::check);
+}
+
+#[test]
+fn session_descriptions_are_negotiated_or_refused() {
+    replay_files("sdp", |bytes| sdp::check(&String::from_utf8_lossy(bytes)));
+}
