@@ -331,14 +331,24 @@ fn no_test_sleeps() {
     }
 }
 
+/// Crates with fuzz targets, which are no members of the workspace.
+const FUZZED: &[&str] = &["sfu/core", "sfu"];
+
 #[test]
-fn every_fuzz_target_shares_its_check_and_has_a_corpus() {
-    let targets = files("sfu/core/fuzz/fuzz_targets", "rs");
-    assert!(!targets.is_empty());
-    for target in targets {
-        let name = Path::new(&target).file_stem().expect("a name").to_string_lossy().into_owned();
-        for path in [format!("sfu/core/fuzz/checks/{name}.rs"), format!("sfu/core/fuzz/corpus/{name}")] {
-            assert!(root().join(&path).exists(), "{target} wants {path}");
+fn every_fuzz_target_has_a_corpus_and_a_check_that_a_test_replays_over_it() {
+    for folder in FUZZED {
+        let targets = files(&format!("{folder}/fuzz/fuzz_targets"), "rs");
+        assert!(!targets.is_empty(), "{folder}");
+        let replayed = read(&format!("{folder}/tests/corpus.rs"));
+        for target in targets {
+            let name = Path::new(&target).file_stem().expect("a name").to_string_lossy().into_owned();
+            for path in [format!("{folder}/fuzz/checks/{name}.rs"), format!("{folder}/fuzz/corpus/{name}")] {
+                assert!(root().join(&path).exists(), "{target} wants {path}");
+            }
+            let is_replayed =
+                replayed.contains(&format!("(\"{name}\", ")) && replayed.contains(&format!("{name}::check"));
+            assert!(is_replayed, "{folder}/tests/corpus.rs does not replay {name}");
+            assert_says("CONTRIBUTING.md", &format!("`{name}`"));
         }
     }
 }

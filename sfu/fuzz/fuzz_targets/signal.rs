@@ -1,0 +1,9 @@
+//! Frames of the signalling websocket; see the check.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/signal.rs"]
+mod checks;
+
+fuzz_target!(|bytes: &[u8]| checks::check(bytes));

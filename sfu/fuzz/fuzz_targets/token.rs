@@ -1,0 +1,9 @@
+//! Access tokens and invitations; see the check.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/token.rs"]
+mod checks;
+
+fuzz_target!(|bytes: &[u8]| checks::check(bytes));
