@@ -78,7 +78,8 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressProblem {
-    /// PascalCase, becomes a condition's reason: `StunUnreachable`, `NameNotResolved`, `NoAddress`.
+    /// PascalCase, becomes a condition's reason: `StunUnreachable`, `StunDisagreement`, `NameNotResolved`,
+    /// `NoAddress`.
     pub reason: String,
     /// A sentence for people.
     pub message: String,

@@ -31,6 +31,20 @@ pub struct Advertised {
     pub problem: Option<AddressProblem>,
 }
 
+/// What one source says.
+#[derive(Debug, Clone, PartialEq)]
+struct Answer {
+    addresses: Vec<IpAddr>,
+    /// What is odd about it, though it is used.
+    problem: Option<AddressProblem>,
+}
+
+impl From<Vec<IpAddr>> for Answer {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Self { addresses, problem: None }
+    }
+}
+
 /// Ports the media is reached on. A NAT is expected to keep them.
 #[derive(Debug, Clone, Copy)]
 pub struct MediaPorts {
@@ -143,20 +157,23 @@ impl Resolver {
         let mut problem = None;
         for (index, source) in sources.iter().enumerate() {
             let (name, answer) = match source {
-                AddressSource::Override { address } => ("Override", look_up(address).await),
-                AddressSource::NodeAnnotation { address } => ("NodeAnnotation", look_up(address).await),
-                AddressSource::NodeExternalIP { address } => ("NodeExternalIP", Ok(vec![*address])),
+                AddressSource::Override { address } => ("Override", look_up(address).await.map(Answer::from)),
+                AddressSource::NodeAnnotation { address } => {
+                    ("NodeAnnotation", look_up(address).await.map(Answer::from))
+                }
+                AddressSource::NodeExternalIP { address } => ("NodeExternalIP", Ok(vec![*address].into())),
                 AddressSource::NodeInternalIP { address } => {
-                    ("NodeInternalIP", address.or(self.node_ip).map(|address| vec![address]).ok_or_else(no_internal_ip))
+                    let address = address.or(self.node_ip).ok_or_else(no_internal_ip);
+                    ("NodeInternalIP", address.map(|address| vec![address].into()))
                 }
                 AddressSource::Stun if stun_servers.is_empty() => continue,
                 AddressSource::Stun => ("Stun", self.ask_stun(&stun_servers).await),
             };
-            match answer.and_then(|addresses| served(addresses, name)) {
-                Ok(addresses) => {
-                    let candidates = candidates(&addresses, self.ports, name);
+            match answer.and_then(|answer| answer.served(name)) {
+                Ok(answer) => {
+                    let candidates = candidates(&answer.addresses, self.ports, name);
                     self.known = Some(Known { sources, stun_servers, index, candidates: candidates.clone() });
-                    return Advertised { candidates, problem };
+                    return Advertised { candidates, problem: problem.or(answer.problem) };
                 }
                 Err(failed) => {
                     // A server or a name that is away for a while takes no address away that worked.
@@ -181,7 +198,7 @@ impl Resolver {
     }
 
     /// Asks all servers from the media socket and takes what most of them saw.
-    async fn ask_stun(&mut self, servers: &[String]) -> Result<Vec<IpAddr>, AddressProblem> {
+    async fn ask_stun(&mut self, servers: &[String]) -> Result<Answer, AddressProblem> {
         let unreachable = |detail: &str| AddressProblem {
             reason: "StunUnreachable".into(),
             message: format!(
@@ -189,10 +206,13 @@ impl Resolver {
                 servers.join(", ")
             ),
         };
-        let mut targets = Vec::new();
+        // Two names of one server are one server.
+        let mut targets = BTreeMap::new();
         for server in servers {
-            if let Ok(Ok(addresses)) = timeout(LOOKUP_TIMEOUT, lookup_host(with_port(server))).await {
-                targets.extend(addresses.filter(SocketAddr::is_ipv4).take(1));
+            if let Ok(Ok(addresses)) = timeout(LOOKUP_TIMEOUT, lookup_host(with_port(server))).await
+                && let Some(address) = addresses.into_iter().find(SocketAddr::is_ipv4)
+            {
+                targets.entry(address).or_insert(server.as_str());
             }
         }
         if targets.is_empty() {
@@ -212,22 +232,58 @@ impl Resolver {
         while seen.len() < targets.len() {
             tokio::select! {
                 _ = repeat.tick() => {
-                    for server in targets.iter().filter(|server| !seen.contains_key(*server)) {
+                    for (server, _) in targets.iter().filter(|(_, name)| !seen.contains_key(*name)) {
                         self.worker.send(Inbox::StunRequest { server: *server, datagram: request.clone() });
                     }
                 }
                 answer = timeout_at(deadline, self.stun_answers.recv()) => {
                     let Ok(Some(answer)) = answer else { break };
-                    if targets.contains(&answer.from)
+                    if let Some(name) = targets.get(&answer.from)
                         && let Ok(mapped) = ice::discovery::parse_binding_response(&answer.datagram, transaction)
                     {
-                        seen.insert(answer.from, mapped.ip());
+                        seen.insert(*name, mapped.ip());
                     }
                 }
             }
         }
-        most_common(seen.values()).map(|address| vec![address]).ok_or_else(|| unreachable("no answer within 3 s"))
+        agreed(&seen).ok_or_else(|| unreachable("no answer within 3 s"))
     }
+}
+
+impl Answer {
+    /// Without the addresses of `source` that media is not served on: the sockets are IPv4.
+    fn served(mut self, source: &str) -> Result<Self, AddressProblem> {
+        let all: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        self.addresses.retain(IpAddr::is_ipv4);
+        if !self.addresses.is_empty() {
+            return Ok(self);
+        }
+        Err(AddressProblem {
+            reason: "NoIPv4Address".into(),
+            message: format!(
+                "The source {source} gives {}, and media is served on IPv4 alone: give an IPv4 address, or leave {source} out of the order.",
+                all.join(", ")
+            ),
+        })
+    }
+}
+
+/// What servers, by their names, make of it together: the address most of them saw, and whether some saw another.
+/// `None` if nobody answered.
+fn agreed(seen: &BTreeMap<&str, IpAddr>) -> Option<Answer> {
+    let address = most_common(seen.values())?;
+    if seen.values().all(|one| *one == address) {
+        return Some(vec![address].into());
+    }
+    let said: Vec<String> = seen.iter().map(|(server, saw)| format!("{server} saw {saw}")).collect();
+    let problem = AddressProblem {
+        reason: "StunDisagreement".into(),
+        message: format!(
+            "STUN servers see different addresses of this node: {}. {address} is advertised. Remove the servers that are wrong; if the node's NAT itself has several addresses, set an override.",
+            said.join(", ")
+        ),
+    };
+    Some(Answer { addresses: vec![address], problem: Some(problem) })
 }
 
 /// The address most servers saw; among equals the lowest, so that the answer is stable.
@@ -237,23 +293,6 @@ fn most_common<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> Option<IpAddr
         *votes.entry(*address).or_default() += 1;
     }
     votes.into_iter().rev().max_by_key(|(_, votes)| *votes).map(|(address, _)| address)
-}
-
-/// Those of a source's addresses that media is served on: the sockets are IPv4.
-fn served(mut addresses: Vec<IpAddr>, source: &str) -> Result<Vec<IpAddr>, AddressProblem> {
-    let all = addresses.clone();
-    addresses.retain(IpAddr::is_ipv4);
-    if !addresses.is_empty() {
-        return Ok(addresses);
-    }
-    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
-    Err(AddressProblem {
-        reason: "NoIPv4Address".into(),
-        message: format!(
-            "The source {source} gives {}, and media is served on IPv4 alone: give an IPv4 address, or leave {source} out of the order.",
-            all.join(", ")
-        ),
-    })
 }
 
 fn no_internal_ip() -> AddressProblem {
@@ -304,8 +343,8 @@ mod tests {
     #[test]
     fn an_ipv6_address_is_not_advertised_and_its_source_is_named() {
         let (old, new) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::7".parse::<IpAddr>().unwrap());
-        assert_eq!(served(vec![new, old], "Override"), Ok(vec![old]));
-        let problem = served(vec![new], "NodeExternalIP").unwrap_err();
+        assert_eq!(Answer::from(vec![new, old]).served("Override"), Ok(vec![old].into()));
+        let problem = Answer::from(vec![new]).served("NodeExternalIP").unwrap_err();
         assert_eq!(problem.reason, "NoIPv4Address");
         assert!(problem.message.contains("2001:db8::7") && problem.message.contains("NodeExternalIP"), "{problem:?}");
     }
@@ -316,6 +355,20 @@ mod tests {
         let lie = IpAddr::from([198, 51, 100, 1]);
         assert_eq!(most_common([right, lie, right].iter()), Some(right));
         assert_eq!(most_common([].iter()), None);
+    }
+
+    #[test]
+    fn stun_servers_that_disagree_are_a_problem_and_the_majority_is_advertised() {
+        let (right, lie) = (IpAddr::from([203, 0, 113, 7]), IpAddr::from([198, 51, 100, 1]));
+        let all_agree = agreed(&BTreeMap::from([("a:3478", right), ("b:3478", right)])).expect("an answer");
+        assert_eq!(all_agree, vec![right].into());
+        let answer = agreed(&BTreeMap::from([("a:3478", right), ("b:3478", lie), ("c:3478", right)]));
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.addresses, [right]);
+        let problem = answer.problem.expect("a problem");
+        assert_eq!(problem.reason, "StunDisagreement");
+        assert!(problem.message.contains("b:3478 saw 198.51.100.1"), "{}", problem.message);
+        assert_eq!(agreed(&BTreeMap::new()), None);
     }
 
     #[test]
