@@ -19,7 +19,7 @@ use fleet::names::annotation;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -117,6 +117,14 @@ struct Key {
     kind: String,
     namespace: String,
     name: String,
+}
+
+impl Key {
+    /// Makes an error of a request about this object ours.
+    fn failed_to(&self, verb: &'static str) -> impl FnOnce(kube::Error) -> ApplyError + use<> {
+        let (kind, name) = (self.kind.clone(), self.name.clone());
+        move |error| ApplyError::request(verb, kind, name, error)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -300,26 +308,54 @@ impl Writer<'_> {
         let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
         if live.is_none() {
             // Not in the cache: it does not exist, is not labelled as ours, or was made a moment ago.
-            let found = api.get_metadata_opt(&key.name).await;
-            let found =
-                found.map_err(|error| ApplyError::request("read", key.kind.clone(), key.name.clone(), error))?;
+            let found = api.get_metadata_opt(&key.name).await.map_err(key.failed_to("read"))?;
             if let Some(found) = found {
                 self.check_ours(&key, &found.metadata)?;
             }
         }
+        let applied = self.send(&api, &key, live.as_deref().map(Resource::meta), &built).await?;
+        self.memory.note(key, hash, marker(applied.meta()));
+        Ok(applied)
+    }
+
+    /// Sends `built`. `before` is what is known of the object as it was; none if it is to be made.
+    async fn send<K>(
+        &mut self,
+        api: &Api<K>,
+        key: &Key,
+        before: Option<&ObjectMeta>,
+        built: &K,
+    ) -> Result<K, ApplyError>
+    where
+        K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+    {
         let params = PatchParams::apply(MANAGER).force();
-        let applied = api.patch(&key.name, &params, &Patch::Apply(&built)).await;
-        let applied =
-            applied.map_err(|error| ApplyError::request("apply", key.kind.clone(), key.name.clone(), error))?;
-        match live {
-            None => self.changed(Verb::Created, &key, String::new()),
-            Some(live) if marker(live.meta()) != marker(applied.meta()) => {
-                self.changed(Verb::Updated, &key, String::new());
+        let applied = api.patch(&key.name, &params, &Patch::Apply(built)).await.map_err(key.failed_to("apply"))?;
+        match before {
+            None => self.changed(Verb::Created, key, String::new()),
+            Some(before) if marker(before) != marker(applied.meta()) => {
+                self.changed(Verb::Updated, key, String::new());
             }
             Some(_) => {}
         }
-        self.memory.note(key, hash, marker(applied.meta()));
         Ok(applied)
+    }
+
+    /// Deletes the very object seen: not one of the same name made since.
+    async fn delete<K>(&mut self, api: &Api<K>, key: &Key, seen: &K) -> Result<(), ApplyError>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+    {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: seen.uid(), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match api.delete(&key.name, &params).await {
+            Ok(_) => self.changed(Verb::Deleted, key, String::new()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(key.failed_to("delete")(error)),
+        }
+        Ok(())
     }
 
     /// Creates the Secret of the first key. One that exists is left alone, whoever made it: keys are given out, so they
@@ -331,12 +367,10 @@ impl Writer<'_> {
         match api.create(&params, secret).await {
             Ok(_) => self.changed(Verb::Created, &key, String::new()),
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                let found = api.get_metadata(&key.name).await;
-                let found =
-                    found.map_err(|error| ApplyError::request("read", key.kind.clone(), key.name.clone(), error))?;
+                let found = api.get_metadata(&key.name).await.map_err(key.failed_to("read"))?;
                 self.check_ours(&key, &found.metadata)?;
             }
-            Err(error) => return Err(ApplyError::request("create", key.kind, key.name, error)),
+            Err(error) => return Err(key.failed_to("create")(error)),
         }
         Ok(())
     }
@@ -356,28 +390,16 @@ impl Writer<'_> {
         if self.memory.recall(&key).is_some_and(|left| left.hash == hash && left.at.elapsed() < UNWATCHED_AGAIN) {
             return Ok(monitor);
         }
-        let found = api.get_opt(&key.name).await;
-        let found = found.map_err(|error| ApplyError::request("read", key.kind.clone(), key.name.clone(), error))?;
-        match (&monitor, found) {
+        let found = api.get_opt(&key.name).await.map_err(key.failed_to("read"))?;
+        match (&monitor, &found) {
             (Some(built), found) => {
-                if let Some(found) = &found {
+                if let Some(found) = found {
                     self.check_ours(&key, &found.metadata)?;
                 }
-                let applied = api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(built)).await;
-                let applied =
-                    applied.map_err(|error| ApplyError::request("apply", key.kind.clone(), key.name.clone(), error))?;
-                match found {
-                    None => self.changed(Verb::Created, &key, String::new()),
-                    Some(found) if marker(&found.metadata) != marker(&applied.metadata) => {
-                        self.changed(Verb::Updated, &key, String::new());
-                    }
-                    Some(_) => {}
-                }
+                self.send(&api, &key, found.as_ref().map(Resource::meta), built).await?;
             }
             (None, Some(found)) if self.check_ours(&key, &found.metadata).is_ok() => {
-                let deleted = api.delete(&key.name, &DeleteParams::background()).await;
-                deleted.map_err(|error| ApplyError::request("delete", key.kind.clone(), key.name.clone(), error))?;
-                self.changed(Verb::Deleted, &key, String::new());
+                self.delete(&api, &key, found).await?;
             }
             (None, _) => {}
         }
@@ -403,7 +425,7 @@ impl Writer<'_> {
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(ApplyError::request("scale", key.kind, key.name, error)),
+            Err(error) => Err(key.failed_to("scale")(error)),
         }
     }
 
@@ -420,16 +442,7 @@ impl Writer<'_> {
                 continue;
             }
             let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
-            // The very object seen: not one of the same name made since.
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: live.uid(), resource_version: None }),
-                ..DeleteParams::background()
-            };
-            match api.delete(&key.name, &params).await {
-                Ok(_) => self.changed(Verb::Deleted, &key, String::new()),
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(ApplyError::request("delete", key.kind, key.name, error)),
-            }
+            self.delete(&api, &key, live.as_ref()).await?;
             self.memory.forget(&key);
         }
         Ok(())
@@ -458,7 +471,7 @@ impl Writer<'_> {
         Key { kind: kind.to_owned(), namespace: self.cluster.namespace.clone(), name: name.to_owned() }
     }
 
-    fn check_ours(&self, key: &Key, found: &kube::api::ObjectMeta) -> Result<(), ApplyError> {
+    fn check_ours(&self, key: &Key, found: &ObjectMeta) -> Result<(), ApplyError> {
         let owners = found.owner_references.iter().flatten();
         if owners.into_iter().any(|owner| owner.uid == self.cluster.owner.uid) {
             return Ok(());
@@ -487,7 +500,7 @@ fn manager() -> PatchParams {
 }
 
 /// What changes when somebody changes an object, and not when its controller reports.
-fn marker(meta: &kube::api::ObjectMeta) -> String {
+fn marker(meta: &ObjectMeta) -> String {
     match meta.generation {
         Some(generation) => format!("generation {generation}"),
         None => meta.resource_version.clone().unwrap_or_default(),
