@@ -23,6 +23,9 @@ pub const KUBERNETES_VERSION: &str = "v1.34.4";
 const KUBERNETES_PROGRAMS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
 
+/// The version of cargo-deny; `deny.toml` is written for it.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
 /// Our programs that go into images.
 pub const PRODUCT_PROGRAMS: [&str; 3] = ["calls-sfu", "calls-director", "calls-operator"];
 
@@ -80,6 +83,28 @@ impl ClusterPrograms {
         let source = paths.repository().join("e2e/helm");
         build_go(paths, &source, &self.helm, "helm", "helm.sh/helm/v3/cmd/helm", "-s -w", step)
     }
+}
+
+/// Installs cargo-deny into the cache unless that was done before; returns where it is.
+///
+/// # Errors
+/// When Cargo cannot; its log is named.
+pub fn install_cargo_deny(paths: &Paths, step: &Step) -> Result<PathBuf> {
+    let folder = paths.programs().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
+    let finished = folder.join("bin/cargo-deny");
+    if finished.exists() {
+        step.result("built before");
+        return Ok(finished);
+    }
+    step.at("minutes the first time");
+    let version = format!("={CARGO_DENY_VERSION}");
+    let mut install = cargo(paths);
+    // Not our own target folder: another Cargo may hold it, and nothing in it is of use here.
+    install.env("CARGO_TARGET_DIR", folder.join("target"));
+    install.args(["install", "cargo-deny", "--version", &version, "--locked", "--no-track", "--root"]).arg(&folder);
+    run_logged(&mut install, &paths.build_logs().join("cargo-deny.log"))?;
+    fs::remove_dir_all(folder.join("target"))?;
+    Ok(finished)
 }
 
 /// Runs `npm ci` in a folder unless what is there is what its lock file says.

@@ -39,6 +39,14 @@ pub enum Command {
     Prepare(PrepareOptions),
     /// Runs the tests, fast rings first, and tells how many passed.
     Test(TestOptions),
+    /// Runs cargo-deny over the dependencies: bans, licences and sources, or what is asked for instead.
+    ///
+    /// Installs it into the cache first (minutes, once). `cargo e2e deny advisories` needs a network that reaches the
+    /// database of advisories.
+    Deny {
+        /// Checks to run. Default: bans licenses sources.
+        arguments: Vec<String>,
+    },
     /// Tells what runs, where its logs are, and how to reach it.
     Status,
     /// Removes the cluster: processes, namespaces, mounts, links, cgroups, data. Keeps what was built.

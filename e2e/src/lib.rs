@@ -12,6 +12,7 @@ pub mod browser;
 pub mod cli;
 pub mod cluster;
 pub mod command;
+pub mod deny;
 pub mod existing;
 pub mod image;
 pub mod install;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }),
         Command::Prepare(options) => up::prepare(&paths, &progress, options.profile).map(|_| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&paths, &progress, &options),
+        Command::Deny { arguments } => deny::run(&paths, &progress, &arguments),
         Command::Status => status::print(&paths).map(|()| ExitCode::SUCCESS),
         Command::Down => cluster::teardown::down(&paths, &progress).map(|()| ExitCode::SUCCESS),
         Command::Kubectl { arguments } => kubectl::pass_through(&paths, &arguments),

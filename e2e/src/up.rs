@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::binaries::{self, ClusterPrograms};
+use crate::binaries::{self, ClusterPrograms, install_cargo_deny};
 use crate::cli::{Profile, UpOptions};
 use crate::cluster::Cluster;
 use crate::cluster::process::Processes;
@@ -99,7 +99,12 @@ pub fn up_bare(paths: &Paths, progress: &Progress, n_nodes: u8) -> Result<Cluste
 pub fn prepare(paths: &Paths, progress: &Progress, profile: Profile) -> Result<Built> {
     check_root()?;
     progress.step("Installing the browsers of the tests", |step| packages::ensure(paths, &packages::BROWSERS, step))?;
-    build(paths, progress, profile, true)
+    thread::scope(|scope| {
+        let deny = scope.spawn(|| progress.step("Installing cargo-deny", |step| install_cargo_deny(paths, step)));
+        let built = build(paths, progress, profile, true);
+        deny.join().map_err(|_| anyhow::anyhow!("the thread that installs cargo-deny panicked"))??;
+        built
+    })
 }
 
 impl Up {
