@@ -15,6 +15,9 @@ use crate::progress::Step;
 /// Where the operator runs; its pods keep to Pod Security's `restricted`.
 pub const OPERATOR_NAMESPACE: &str = "calls-system";
 
+/// Who the operator is for the API server.
+pub const OPERATOR_ACCOUNT: &str = "system:serviceaccount:calls-system:calls-operator";
+
 /// Where the example's CallsCluster lives.
 pub const CALLS_NAMESPACE: &str = "calls";
 
@@ -22,10 +25,10 @@ pub const CALLS_NAMESPACE: &str = "calls";
 pub const CALLS_NAME: &str = "main";
 
 /// The chart's kind of object.
-const CRD: &str = "crd/callsclusters.callscluster.io";
+pub const CRD: &str = "crd/callsclusters.callscluster.io";
 
 /// The chart's release.
-const RELEASE: &str = "calls-operator";
+pub const RELEASE: &str = "calls-operator";
 
 /// From a started operator to calls one can join.
 const READY_LIMIT: Duration = Duration::from_mins(3);
@@ -36,6 +39,8 @@ pub fn chart(paths: &Paths, kubectl: &Kubectl, images: &ProductImages) -> Result
     let chart = paths.repository().join("charts/calls-operator");
     let mut upgrade = kubectl.helm(&["upgrade", "--install", RELEASE]);
     upgrade.arg(chart).args(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "3m"]);
+    // A Lease may be there that an operator of an older chart made itself.
+    upgrade.arg("--take-ownership");
     for (value, reference) in images.values() {
         upgrade.args(["--set-string", &format!("{value}={reference}")]);
     }
@@ -174,6 +179,11 @@ mod tests {
     fn cluster(generation: u64, observed: u64, status: &str) -> Value {
         let ready = json!({"type": "Ready", "status": status, "observedGeneration": observed});
         json!({"metadata": {"generation": generation}, "status": {"observedGeneration": observed, "conditions": [ready]}})
+    }
+
+    #[test]
+    fn the_operators_account_is_in_its_namespace() {
+        assert_eq!(OPERATOR_ACCOUNT, format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}"));
     }
 
     #[test]

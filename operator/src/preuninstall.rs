@@ -39,7 +39,8 @@ fn refusal(list: &[PartialObjectMeta<CallsCluster>]) -> String {
     let more = if list.len() > MAX_NAMED { format!(" and {} more", list.len() - MAX_NAMED) } else { String::new() };
     format!(
         "not uninstalled: {}{more} would be left without an operator. Delete it first (kubectl delete callsclusters \
-         --all --all-namespaces), or upgrade the release with allowUninstallWithClusters=true and uninstall again",
+         --all --all-namespaces) and uninstall again, or leave it without one (helm uninstall --no-hooks). To keep the \
+         release, roll it back to the revision that helm history calls uninstalling",
         named.join(", ")
     )
 }

@@ -14,6 +14,7 @@ use crate::test::{Ring, Stage, Test, TestNamespace};
 pub const TESTS: &[Test] = &[
     test("a_missing_secret_is_named_and_heals", a_missing_secret),
     test("an_image_nobody_has_is_named_and_heals", an_image_nobody_has),
+    test("a_selector_no_node_has_is_named_and_heals", a_selector_no_node_has),
     test("a_contradictory_override_is_named_and_heals", a_contradictory_override),
     test("an_unreachable_stun_server_is_named_and_heals", an_unreachable_stun_server),
     test("a_port_held_by_a_stranger_is_named_and_heals", a_port_held_by_a_stranger),
@@ -56,6 +57,15 @@ fn an_image_nobody_has(stage: &Stage) -> Result<()> {
     let namespace = stage.namespace()?;
     apply(&namespace, |spec| spec["sfu"]["image"] = json!("localhost/nobody-has-this:1"))?;
     wait_named(&namespace, "Ready", "ImageUnavailable")?;
+    apply(&namespace, |_| ())?;
+    wait_settled(&namespace)
+}
+
+fn a_selector_no_node_has(stage: &Stage) -> Result<()> {
+    let namespace = stage.namespace()?;
+    let selector = json!({"nodeSelector": {"example.org/nobody": "has-this"}});
+    apply(&namespace, |spec| spec["sfu"]["podTemplate"] = selector)?;
+    wait_named(&namespace, "Ready", "NoNodeFits")?;
     apply(&namespace, |_| ())?;
     wait_settled(&namespace)
 }

@@ -12,6 +12,7 @@ mod page;
 mod platform;
 mod security;
 mod spec;
+mod uninstall;
 
 use crate::test::Test;
 
@@ -27,6 +28,8 @@ pub fn all() -> Vec<Test> {
         garbage::TESTS,
         faults::TESTS,
         security::TESTS,
+        // Takes away what the others stand on, and brings it back.
+        uninstall::TESTS,
     ]
     .concat()
 }

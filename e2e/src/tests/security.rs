@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::example::Example;
 use crate::command::output_of_input;
-use crate::install::{self, CALLS_NAMESPACE, OPERATOR_NAMESPACE};
+use crate::install::{self, CALLS_NAMESPACE, OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 use crate::test::{Ring, Stage, Test};
 
 /// The tests of this file. The second looks at what all others made the operator do.
@@ -129,13 +129,12 @@ fn granted(stage: &Stage) -> Result<BTreeSet<Right>> {
 
 /// What the operator did, and what it was refused, as the API server wrote it down.
 fn used(stage: &Stage) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
-    let account = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:calls-operator");
     let log = std::fs::read_to_string(stage.audit_log())?;
     let (mut used, mut refused) = (BTreeSet::new(), BTreeSet::new());
-    let events = log.lines().filter(|line| line.contains(&account));
+    let events = log.lines().filter(|line| line.contains(OPERATOR_ACCOUNT));
     for event in events.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let object = &event["objectRef"];
-        if event["user"]["username"] != account || !object["resource"].is_string() {
+        if event["user"]["username"] != OPERATOR_ACCOUNT || !object["resource"].is_string() {
             continue;
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
