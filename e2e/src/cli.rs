@@ -39,6 +39,12 @@ pub enum Command {
     Prepare(PrepareOptions),
     /// Runs the tests, fast rings first, and tells how many passed.
     Test(TestOptions),
+    /// Measures what needs a real Kubernetes, and prints it beside what is to be reached.
+    ///
+    /// Brings the cluster up to date first. How long an SFU takes to serve; how much memory the operator has with many
+    /// CallsClusters, and what it writes while nothing happens. They are made in namespaces of their own, which go
+    /// afterwards. Media is measured without a cluster, by `calls-bench`.
+    Bench(BenchOptions),
     /// Runs cargo-deny over the dependencies: bans, licences and sources, or what is asked for instead.
     ///
     /// Installs it into the cache first (minutes, once). `cargo e2e deny advisories` needs a network that reaches the
@@ -113,6 +119,30 @@ pub struct TestOptions {
     /// List the tests instead of running them.
     #[arg(long)]
     pub list: bool,
+
+    /// Nodes of the local cluster.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    pub nodes: u8,
+}
+
+/// What to measure.
+#[derive(Clone, Debug, Args)]
+pub struct BenchOptions {
+    /// CallsClusters the operator has to look after.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub clusters: usize,
+
+    /// How long the operator is watched while nothing happens, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub idle_seconds: u64,
+
+    /// Starts of an SFU.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub starts: usize,
+
+    /// Cargo profile of the programs.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
 
     /// Nodes of the local cluster.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]

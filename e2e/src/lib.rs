@@ -7,6 +7,7 @@
 //! What is decided (addresses, configuration files, which process is ours) is pure and tested; what is done is a thin
 //! layer of `ip`, `nsenter`, `ctr`, `kubectl` and `helm`.
 
+pub mod bench;
 pub mod binaries;
 pub mod browser;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod cluster;
 pub mod command;
 pub mod deny;
 pub mod existing;
+pub mod http;
 pub mod image;
 pub mod install;
 pub mod kubectl;
@@ -50,6 +52,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }),
         Command::Prepare(options) => up::prepare(&paths, &progress, options.profile).map(|_| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&paths, &progress, &options),
+        Command::Bench(options) => bench::run(&paths, &progress, &options).map(|()| ExitCode::SUCCESS),
         Command::Deny { arguments } => deny::run(&paths, &progress, &arguments),
         Command::Status => status::print(&paths).map(|()| ExitCode::SUCCESS),
         Command::Down => cluster::teardown::down(&paths, &progress).map(|()| ExitCode::SUCCESS),

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often conditions are looked at while waiting.
 const POLL: Duration = Duration::from_millis(50);
+
+/// Clock ticks a second in `/proc` on Linux.
+const TICKS: u64 = 100;
 
 /// All processes of the cluster, by name.
 #[derive(Clone, Debug)]
@@ -201,6 +204,49 @@ pub fn end(pid: i32, signal: Signal) {
     }
 }
 
+/// The process of a container: the one in the pod's control group that runs `program`. `None` while there is none.
+pub fn of_pod(pod_uid: &str, program: &str) -> Option<i32> {
+    let entries = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        // The kernel cuts names after 15 characters.
+        read("comm").trim() == &program[..program.len().min(15)] && read("cgroup").contains(pod_uid)
+    })
+}
+
+/// When a living process started, to a hundredth of a second.
+pub fn started_at(pid: i32) -> Option<SystemTime> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let now = SystemTime::now();
+    let age = uptime - start_time(pid)? as f64 / TICKS as f64;
+    now.checked_sub(Duration::try_from_secs_f64(age.max(0.0)).ok()?)
+}
+
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// The most it ever was.
+    pub peak: u64,
+}
+
+/// How much memory a living process has.
+pub fn memory_of(pid: i32) -> Option<Memory> {
+    parse_memory(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// Reads `VmRSS` and `VmHWM` of `/proc/PID/status`, which are in KiB.
+fn parse_memory(status: &str) -> Option<Memory> {
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+}
+
 /// When a living process started, in clock ticks after boot. `None` if there is none, or only its remains.
 fn start_time(pid: i32) -> Option<u64> {
     parse_start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -246,6 +292,26 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
         assert_eq!(parse_start_time(stat), Some(4242));
         assert_eq!(parse_start_time(&stat.replace(") S ", ") Z ")), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tcalls-operator\nVmHWM:\t   50000 kB\nVmRSS:\t   40960 kB\nThreads:\t3\n";
+        assert_eq!(parse_memory(status), Some(Memory { resident: 40960 * 1024, peak: 50000 * 1024 }));
+        assert_eq!(parse_memory("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn a_process_started_when_it_did() {
+        let processes = processes("started-at");
+        let before = SystemTime::now();
+        processes.ensure("sleep", &command("sleep", ["600"]), &[]).expect("started");
+        let started = started_at(processes.pid("sleep").expect("it runs")).expect("it runs");
+        // A hundredth for the kernel's clock, one for rounding.
+        let margin = Duration::from_millis(20);
+        assert!(started + margin >= before && started <= SystemTime::now() + margin, "{started:?}, {before:?}");
+        processes.stop("sleep").expect("stopped");
+        remove(&processes);
     }
 
     #[test]

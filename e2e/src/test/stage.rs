@@ -176,7 +176,7 @@ impl Stage {
     }
 
     /// Tells the stage which test it is for.
-    pub(super) fn begin(&self, test: &'static str) {
+    pub(crate) fn begin(&self, test: &'static str) {
         self.test.set(test);
     }
 

@@ -10,6 +10,7 @@ mod invitations;
 mod monitor;
 mod page;
 mod platform;
+mod scale;
 mod security;
 mod spec;
 mod uninstall;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Test> {
         monitor::TESTS,
         garbage::TESTS,
         faults::TESTS,
+        scale::TESTS,
         security::TESTS,
         // Takes away what the others stand on, and brings it back.
         uninstall::TESTS,

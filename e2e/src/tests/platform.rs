@@ -1,12 +1,11 @@
 //! The ground the other tests stand on: nodes that can each hold one port, and a way to Services.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::http::get;
 use crate::image;
 use crate::test::{Ring, Stage, Test};
 
@@ -43,7 +42,7 @@ fn pods_on_the_host_network_hold_one_port_on_every_node(stage: &Stage) -> Result
     let n_nodes = cluster.nodes().len();
     namespace.wait(&["daemonset", "web"], POD_LIMIT, |set| (set["status"]["numberReady"] == n_nodes).then_some(()))?;
     for node in cluster.nodes() {
-        let answer = get(node.address(), port).with_context(|| node.name())?;
+        let answer = get((node.address(), port), "/").with_context(|| node.name())?;
         ensure!(answer.contains(&node.name()), "{} answers for another: {answer}", node.name());
     }
     Ok(())
@@ -66,7 +65,7 @@ fn a_node_port_leads_to_a_restricted_pod_from_every_node(stage: &Stage) -> Resul
     })?;
     for node in stage.local_cluster()?.nodes() {
         // The rules of a node follow the pod's readiness within a moment.
-        let answers = crate::cluster::process::wait_for(POD_LIMIT, || get(node.address(), node_port).is_ok());
+        let answers = crate::cluster::process::wait_for(POD_LIMIT, || get((node.address(), node_port), "/").is_ok());
         ensure!(answers, "the node port {node_port} does not answer on {}", node.name());
     }
     Ok(())
@@ -94,16 +93,4 @@ fn web_pod(stage: &Stage, port: u16) -> Result<Value> {
         "terminationGracePeriodSeconds": 1,
     });
     Ok(json!({"metadata": {"labels": {"app": "web"}}, "spec": spec}))
-}
-
-/// Asks for `/` in the plainest HTTP there is.
-fn get(address: Ipv4Addr, port: u16) -> Result<String> {
-    let limit = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "an odd answer: {answer}");
-    Ok(answer)
 }
