@@ -309,6 +309,18 @@ impl Driver {
         Ok(Browser { driver: self.clone(), id: launched.browser, version: launched.version })
     }
 
+    /// The address of a small page that joins `call` with an earlier release of livekit-client, such as `2.0`; `page` is
+    /// the address of the server's own. The page is driven like ours, but knows no host.
+    pub async fn earlier_client(&self, version: &str, page: &str, call: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Served {
+            url: String,
+        }
+        let params = json!({ "version": version, "page": page.trim_end_matches('/'), "call": call });
+        let served: Served = self.call("earlier", &params, LIMIT).await?;
+        Ok(served.url)
+    }
+
     /// Console lines of all pages so far, oldest first: for the report when a test fails.
     pub fn console(&self) -> Vec<ConsoleLine> {
         self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()

@@ -2,11 +2,14 @@
 //!
 //! Each scenario gets the address of a page and a call of its own, and fails with what somebody did not hear or see.
 
+mod earlier;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
+pub use self::earlier::{an_earlier_client_holds_a_call, earlier_clients_survive_a_killed_server};
 use crate::browser::{Browser, BrowserError, Driver, Kind, LaunchOptions, Person, Sound, Visitor};
 
 /// For something to reach another browser on a busy machine; what a person waits is measured apart.
@@ -74,7 +77,7 @@ pub async fn two_people_hold_a_call(driver: &Driver, page: &str, call: &str, kin
     ada.lower_hand().await?;
     bo.wait_tile(ADA.name, json!({ "hand": false }), SOON).await?;
 
-    mute_silences(&ada, &bo).await?;
+    mute_silences(&ada, ADA.tone, &bo).await?;
 
     ada.leave().await?;
     bo.wait_gone(ADA.name, SOON).await?;
@@ -82,7 +85,7 @@ pub async fn two_people_hold_a_call(driver: &Driver, page: &str, call: &str, kin
     close([first, second]).await
 }
 
-async fn mute_silences(speaker: &Person, listener: &Person) -> Result<()> {
+async fn mute_silences(speaker: &Person, tone: u32, listener: &Person) -> Result<()> {
     speaker.mute().await?;
     let muted = Instant::now();
     listener.hear_silence(&speaker.name, SOON).await?;
@@ -90,7 +93,7 @@ async fn mute_silences(speaker: &Person, listener: &Person) -> Result<()> {
     ensure!(took < SILENCE_WITHIN, "{} was still heard {took:?} after muting", speaker.name);
     listener.wait_tile(&speaker.name, json!({ "muted": true }), SOON).await?;
     speaker.unmute().await?;
-    listener.hear(&speaker.name, ADA.tone, SOON).await?;
+    listener.hear(&speaker.name, tone, SOON).await?;
     Ok(())
 }
 

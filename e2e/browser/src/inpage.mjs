@@ -24,6 +24,17 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
   let audio;
   const audioContext = () => (audio ??= new AudioContext());
 
+  /**
+   * Makes a drawn or synthesized track answer as that of a device does: it knows its device, and bears to be told to
+   * come from it, which some releases of livekit-client do when they unmute or reconnect.
+   */
+  function ofDevice(track, deviceId) {
+    const settings = track.getSettings.bind(track);
+    track.getSettings = () => ({ ...settings(), deviceId, groupId: 'calls' });
+    track.applyConstraints = async () => {};
+    return track;
+  }
+
   function toneTrack() {
     const context = audioContext();
     const oscillator = new OscillatorNode(context, { frequency: tone });
@@ -32,7 +43,7 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
     oscillator.connect(gain).connect(end);
     oscillator.start();
     context.resume();
-    return end.stream.getAudioTracks()[0];
+    return ofDevice(end.stream.getAudioTracks()[0], 'tone');
   }
 
   function pictureTrack() {
@@ -51,7 +62,7 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
     draw();
     const track = canvas.captureStream(15).getVideoTracks()[0];
     const timer = setInterval(() => (track.readyState === 'ended' ? clearInterval(timer) : draw()), 66);
-    return track;
+    return ofDevice(track, 'picture');
   }
 
   /** A screen of the page's own: the code, ten numbers a second, until the track is stopped. */

@@ -1,5 +1,6 @@
 // The methods a test may call, by name, over browsers and the people in them.
 import { endLeftovers, launch } from './browsers.mjs';
+import { EarlierPages } from './earlier.mjs';
 import { Person } from './person.mjs';
 
 /** Milliseconds a method may take when the request names no `limit`. */
@@ -9,6 +10,7 @@ export class Session {
   #emit;
   #browsers = new Map();
   #people = new Map();
+  #earlier;
   #next = 1;
 
   /** `emit(event, params)` reports what nobody asked for: console lines and crashes. */
@@ -39,6 +41,11 @@ export class Session {
     return { person: id };
   }
 
+  async earlier(params) {
+    this.#earlier ??= EarlierPages.start();
+    return { url: (await this.#earlier).address(params) };
+  }
+
   person(id) {
     const person = this.#people.get(id);
     if (person === undefined) throw new Error(`there is no person ${id}`);
@@ -62,6 +69,7 @@ export class Session {
     const browsers = [...this.#browsers.values()];
     this.#browsers.clear();
     await Promise.allSettled(browsers.map((browser) => browser.close()));
+    await this.#earlier?.then((pages) => pages.stop()).catch(() => {});
     await endLeftovers();
   }
 }
@@ -70,6 +78,7 @@ export class Session {
 const METHODS = {
   launch: (session, params) => session.launch(params),
   open: (session, params) => session.open(params),
+  earlier: (session, params) => session.earlier(params),
   close: (session, params) => session.close(params.id),
   join: (session, params) => session.person(params.person).join(params),
   leave: (session, params) => session.person(params.person).leave(params),

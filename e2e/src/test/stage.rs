@@ -47,7 +47,15 @@ pub struct Stage {
     n_calls: Cell<u32>,
     cluster: OnceCell<Cluster>,
     kubectl: Option<Kubectl>,
-    dev: Option<Processes>,
+    dev: Option<DevServer>,
+}
+
+/// The development server of the tests.
+#[derive(Debug)]
+struct DevServer {
+    processes: Processes,
+    command: Command,
+    address: SocketAddr,
 }
 
 /// A namespace of one test; it goes, with all in it, when it is dropped.
@@ -67,19 +75,18 @@ impl Stage {
     pub fn dev(paths: &Paths, progress: &Progress) -> Result<Self> {
         let programs = progress.step("Building the programs", |_| binaries::build_product(paths, Profile::Ci))?;
         let program = programs.get("calls-sfu").context("calls-sfu was not built")?;
-        let processes = Processes::new(&paths.build_logs().join("dev"));
-        let mut serve = command(program, ["serve", "--dev"]);
+        let mut command = command(program, ["serve", "--dev"]);
         for (flag, port) in DEV_PORTS {
-            serve.args([flag, &port.to_string()]);
+            command.args([flag, &port.to_string()]);
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEV_PORTS[0].1));
+        let server = DevServer { processes: Processes::new(&paths.build_logs().join("dev")), command, address };
         progress.step("Starting a development server", |_| {
-            processes.stop(DEV_SERVER)?;
-            processes.ensure(DEV_SERVER, &serve, &[])?;
-            processes.wait(&[DEV_SERVER], "it listens", DEV_LIMIT, || TcpStream::connect(address).is_ok())
+            server.processes.stop(DEV_SERVER)?;
+            server.start()
         })?;
         let mut stage = Self::new(paths, format!("http://{address}"))?;
-        stage.dev = Some(processes);
+        stage.dev = Some(server);
         Ok(stage)
     }
 
@@ -101,6 +108,13 @@ impl Stage {
     /// The ports media over TCP comes in at, of every SFU and slot.
     pub fn media_tcp_ports(&self) -> Vec<u16> {
         if self.dev.is_some() { vec![DEV_PORTS[1].1] } else { CLUSTER_MEDIA_PORTS.to_vec() }
+    }
+
+    /// Kills the development server without a word and starts another in its place.
+    pub fn replace_dev_server(&self) -> Result<()> {
+        let server = self.dev.as_ref().context("this ring has no development server")?;
+        server.processes.kill(DEV_SERVER)?;
+        server.start()
     }
 
     /// The name of a call that nobody else uses: another one each time.
@@ -191,7 +205,7 @@ impl Stage {
         let folder = self.paths.failures().join(dashed(test));
         let console = self.driver.borrow().as_ref().map(Driver::console).unwrap_or_default();
         let logs = match &self.dev {
-            Some(processes) => vec![processes.log(DEV_SERVER)],
+            Some(server) => vec![server.processes.log(DEV_SERVER)],
             None => Vec::new(),
         };
         let written = dump::write(&folder, &console, self.kubectl.as_ref(), &self.paths.cluster().join("logs"), &logs);
@@ -218,9 +232,17 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some(processes) = &self.dev {
-            let _ = processes.stop(DEV_SERVER);
+        if let Some(server) = &self.dev {
+            let _ = server.processes.stop(DEV_SERVER);
         }
+    }
+}
+
+impl DevServer {
+    fn start(&self) -> Result<()> {
+        self.processes.ensure(DEV_SERVER, &self.command, &[])?;
+        let listens = || TcpStream::connect(self.address).is_ok();
+        self.processes.wait(&[DEV_SERVER], "it listens", DEV_LIMIT, listens)
     }
 }
 
