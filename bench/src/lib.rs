@@ -4,6 +4,7 @@
 //! it measures any server that speaks the protocol. [`server`] starts ours and reads its CPU and memory from `/proc`.
 
 pub mod client;
+pub mod crowd;
 pub mod measure;
 pub mod network;
 pub mod peer;

@@ -1,19 +1,24 @@
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use calls_bench::crowd::{self, Crowd};
 use calls_bench::scenario::{Bench, Row};
 use calls_bench::server::Ports;
 use calls_bench::signal::ApiKey;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// Measures a calls server on this machine, over loopback, with real clients.
 ///
 /// Build what is measured first: cargo build --release -p calls-sfu -p calls-bench
 /// Absolute times say little on a shared machine; compare figures of one run.
 #[derive(Debug, Parser)]
-#[command(name = "calls-bench", version)]
+#[command(name = "calls-bench", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// The server's program; without it, `calls-sfu` beside this one.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
@@ -35,9 +40,67 @@ struct Cli {
     idle: usize,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keeps many small calls alive on a running server, and writes once a second as JSON how they are.
+    ///
+    /// Everybody speaks slowly and listens for everybody else of their call; who falls out comes back. Ends, and lets
+    /// all leave, when standard input ends.
+    Crowd(CrowdOptions),
+}
+
+#[derive(Debug, Args)]
+struct CrowdOptions {
+    /// Where signalling is.
+    #[arg(long, default_value = "ws://127.0.0.1:7880")]
+    url: String,
+
+    /// API key and secret as KEY:SECRET; without it, the environment's CALLS_KEY, or a development server's.
+    #[arg(long, value_name = "KEY:SECRET")]
+    key: Option<String>,
+
+    /// The address of this machine that media is sent from.
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+    from: Ipv4Addr,
+
+    /// What calls are called, before their number.
+    #[arg(long, default_value = "crowd")]
+    name: String,
+
+    /// How many calls.
+    #[arg(long, default_value_t = 10)]
+    calls: u32,
+
+    /// People in each call.
+    #[arg(long, default_value_t = 3)]
+    people: u32,
+
+    /// How long the first of each call stays before leaving and coming back; each next stays that much longer. Without
+    /// it, all stay.
+    #[arg(long, value_name = "SECONDS")]
+    stay: Option<u64>,
+}
+
+impl CrowdOptions {
+    fn into_crowd(self) -> Result<Crowd> {
+        let key = match self.key.or_else(|| std::env::var("CALLS_KEY").ok()) {
+            Some(text) => {
+                let (key, secret) = text.split_once(':').context("a key is written KEY:SECRET")?;
+                ApiKey { key: key.to_owned(), secret: secret.to_owned() }
+            }
+            None => ApiKey::development(),
+        };
+        let Self { url, from, name, calls, people, .. } = self;
+        Ok(Crowd { url, key, from, name, calls, people, stay: self.stay.map(Duration::from_secs) })
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    if let Some(Command::Crowd(options)) = cli.command {
+        return crowd::run(options.into_crowd()?).await;
+    }
     let program = match cli.server {
         Some(program) => program,
         None => std::env::current_exe()?.with_file_name("calls-sfu"),

@@ -1,12 +1,13 @@
 //! What is measured, one function each.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, Observation, Part};
+use crate::client::{Client, FRAME_INTERVAL, Observation, Part, Voice, Wish};
 use crate::measure::{Samples, milliseconds};
 use crate::server::{Ports, Server};
 use crate::signal::ApiKey;
@@ -43,7 +44,15 @@ impl Bench<'_> {
 
     fn client(&self, server: &Server, room: &str, number: usize, part: Part, origin: Instant) -> Result<Client> {
         let token = self.key.token(room, &format!("bench-{number}"))?;
-        Ok(Client::join(server.url(), token, part, origin))
+        Ok(Client::join(Wish {
+            url: server.url(),
+            token,
+            part,
+            voice: Voice { call: 0, person: u32::try_from(number)? },
+            pace: FRAME_INTERVAL,
+            from: Ipv4Addr::LOCALHOST,
+            origin,
+        }))
     }
 
     /// From beginning to join to the first frame of somebody who is speaking already.
@@ -93,7 +102,7 @@ impl Bench<'_> {
         let mut delays = Vec::new();
         for client in &mut clients {
             while let Ok(observation) = client.observations.try_recv() {
-                if let Observation::Frame(delay) = observation {
+                if let Observation::Frame { delay, .. } = observation {
                     delays.push(delay);
                 }
             }

@@ -184,12 +184,13 @@ pub fn npm(folder: &Path) -> Command {
     npm
 }
 
-/// The SHA-256 of the files' names and contents, in hexadecimal.
+/// The SHA-256 of the files' names and contents, in hexadecimal. Not of the folders they lie in: two checkouts of the
+/// same files share what is built of them.
 pub fn digest_of_files(files: &[PathBuf]) -> Result<String> {
     let mut digest = Digest::new(&SHA256);
     for file in files {
         let content = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-        digest.update(file.to_string_lossy().as_bytes());
+        digest.update(file.file_name().unwrap_or_default().as_encoded_bytes());
         digest.update(&(content.len() as u64).to_be_bytes());
         digest.update(&content);
     }

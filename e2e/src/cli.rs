@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cluster::layout::MAX_NODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -123,6 +124,34 @@ pub struct TestOptions {
     /// Nodes of the local cluster.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: u8,
+
+    /// How long the slow tests take.
+    #[command(flatten)]
+    pub tuning: Tuning,
+}
+
+/// How long the slow tests take, and what chance tells them.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Tuning {
+    /// Minutes that the soak test's calls last.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "slow")]
+    pub soak_minutes: u64,
+
+    /// Faults of the chaos test, each kind once before one comes again.
+    #[arg(long, value_name = "N", default_value_t = 12, requires = "slow")]
+    pub rounds: u32,
+
+    /// What chance tells the chaos test, to repeat a run; another one each time without it.
+    #[arg(long, value_name = "NUMBER", requires = "slow")]
+    pub seed: Option<u64>,
+}
+
+impl Tuning {
+    /// The seed that was asked for, or one of the moment.
+    pub fn seed(&self) -> u64 {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
+        self.seed.unwrap_or_else(now)
+    }
 }
 
 /// What to measure.

@@ -73,11 +73,12 @@ pub fn example(paths: &Paths, kubectl: &Kubectl, replicas: usize) -> Result<()> 
     Ok(())
 }
 
-/// Waits until the example's CallsCluster is Ready as it was last applied.
+/// Waits until the example's CallsCluster is Ready as it was last applied, and all its pods run these images: after an
+/// upgrade of the operator it is Ready all the time, while its SFUs are replaced and their calls reconnect.
 ///
 /// # Errors
 /// When it is not in time: tells its conditions and where to look.
-pub fn wait_until_ready(kubectl: &Kubectl, step: &Step) -> Result<()> {
+pub fn wait_until_ready(kubectl: &Kubectl, images: &ProductImages, step: &Step) -> Result<()> {
     let get = ["callscluster", CALLS_NAME, "--namespace", CALLS_NAMESPACE];
     let is_ready = |object: &Value| {
         if let Some(ready) = condition(object, "Ready") {
@@ -85,9 +86,23 @@ pub fn wait_until_ready(kubectl: &Kubectl, step: &Step) -> Result<()> {
         }
         is_ready_now(object).then_some(())
     };
-    kubectl.wait(&get, READY_LIMIT, is_ready).with_context(|| {
+    let selector = format!("app.kubernetes.io/instance={CALLS_NAME}");
+    let pods = ["pods", "--namespace", CALLS_NAMESPACE, "--selector", &selector];
+    let wanted = [&images.sfu.reference[..], &images.director.reference];
+    let waited = kubectl.wait(&get, READY_LIMIT, is_ready).and_then(|()| {
+        step.at("pods of before are being replaced");
+        kubectl.wait(&pods, READY_LIMIT, |pods| runs_only(pods, &wanted).then_some(()))
+    });
+    waited.with_context(|| {
         format!("see `kubectl {} describe pods --namespace {CALLS_NAMESPACE}`", kubectl.flags_for_people())
     })
+}
+
+/// Whether these pods run images of this list alone, and each image is run.
+fn runs_only(pods: &Value, wanted: &[&str]) -> bool {
+    let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let images = || pods.iter().filter_map(|pod| pod["spec"]["containers"][0]["image"].as_str());
+    images().all(|image| wanted.contains(&image)) && wanted.iter().all(|image| images().any(|other| other == *image))
 }
 
 /// The addresses the page is reached at from this machine: the Service's node port on every node.
@@ -184,6 +199,18 @@ mod tests {
     #[test]
     fn the_operators_account_is_in_its_namespace() {
         assert_eq!(OPERATOR_ACCOUNT, format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}"));
+    }
+
+    #[test]
+    fn pods_of_an_image_of_before_are_waited_for() {
+        let pods = |images: &[&str]| {
+            let pod = |image: &&str| json!({"spec": {"containers": [{"image": image}]}});
+            json!({"items": images.iter().map(pod).collect::<Vec<_>>()})
+        };
+        let wanted = ["sfu:2", "director:2"];
+        assert!(runs_only(&pods(&["sfu:2", "sfu:2", "director:2"]), &wanted));
+        assert!(!runs_only(&pods(&["sfu:2", "sfu:1", "director:2"]), &wanted));
+        assert!(!runs_only(&pods(&["director:2"]), &wanted));
     }
 
     #[test]

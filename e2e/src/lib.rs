@@ -13,6 +13,7 @@ pub mod browser;
 pub mod cli;
 pub mod cluster;
 pub mod command;
+pub mod crowd;
 pub mod deny;
 pub mod existing;
 pub mod http;

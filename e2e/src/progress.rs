@@ -15,6 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Progress {
     /// `None`: nobody watches, so that lines are written when a step starts and ends.
     spinners: Option<MultiProgress>,
+    is_quiet: bool,
 }
 
 /// One step being done.
@@ -28,7 +29,12 @@ pub struct Step {
 impl Progress {
     /// Tells on the standard error stream.
     pub fn new() -> Self {
-        Self { spinners: stderr().is_terminal().then(MultiProgress::new) }
+        Self { spinners: stderr().is_terminal().then(MultiProgress::new), is_quiet: false }
+    }
+
+    /// Tells nothing.
+    pub fn quiet() -> Self {
+        Self { spinners: None, is_quiet: true }
     }
 
     /// Does one step and tells what it is, how long it took and whether it failed.
@@ -52,13 +58,14 @@ impl Progress {
     pub fn say(&self, line: &str) {
         match &self.spinners {
             Some(spinners) => spinners.suspend(|| eprintln!("{line}")),
+            None if self.is_quiet => {}
             None => eprintln!("{line}"),
         }
     }
 
     fn start(&self, what: &str) -> Option<ProgressBar> {
         let Some(spinners) = &self.spinners else {
-            eprintln!("       ...  {what}");
+            self.say(&format!("       ...  {what}"));
             return None;
         };
         let spinner = spinners.add(ProgressBar::new_spinner());
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_failed_step_names_itself_in_the_error() {
-        let progress = Progress { spinners: None };
+        let progress = Progress { spinners: None, is_quiet: false };
         let error =
             progress.step("Starting etcd", |_| -> Result<()> { anyhow::bail!("port taken") }).expect_err("fails");
         assert_eq!(format!("{error:#}"), "Starting etcd: failed: port taken");

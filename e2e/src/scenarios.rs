@@ -3,6 +3,7 @@
 //! Each scenario gets the address of a page and a call of its own, and fails with what somebody did not hear or see.
 
 mod earlier;
+mod lasting;
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 pub use self::earlier::{an_earlier_client_holds_a_call, earlier_clients_survive_a_killed_server};
+pub use self::lasting::{a_long_call, two_people_talk_through};
 use crate::browser::{Browser, BrowserError, Driver, Kind, LaunchOptions, Person, Sound, Visitor};
 
 /// For something to reach another browser on a busy machine; what a person waits is measured apart.

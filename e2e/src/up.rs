@@ -73,7 +73,7 @@ pub fn up(paths: &Paths, progress: &Progress, options: &UpOptions) -> Result<Up>
     };
     progress.step("Installing the chart", |_| install::chart(paths, &kubectl, &images))?;
     progress.step("Applying examples/calls.yaml", |_| install::example(paths, &kubectl, replicas))?;
-    progress.step("Waiting until calls are ready", |step| install::wait_until_ready(&kubectl, step))?;
+    progress.step("Waiting until calls are ready", |step| install::wait_until_ready(&kubectl, &images, step))?;
     if let Some(cluster) = &cluster {
         cluster.remove_unused_images(&images.all())?;
     }
@@ -164,14 +164,25 @@ fn build_cluster_programs(paths: &Paths, progress: &Progress, programs: &Cluster
 fn ensure_proxy(processes: &Processes, to: &[SocketAddr]) -> Result<SocketAddr> {
     let running = proxy_address(processes);
     let listen = running.map_or_else(free_page_address, Ok)?;
+    start_proxy(processes, listen, to)?;
+    Ok(listen)
+}
+
+/// Ends the proxy and all connections through it, and starts it anew where it was.
+pub fn replace_proxy(processes: &Processes, kubectl: &Kubectl) -> Result<()> {
+    let listen = proxy_address(processes).context("the page's proxy does not run")?;
+    processes.kill(PROXY)?;
+    start_proxy(processes, listen, &install::page_addresses(kubectl)?)
+}
+
+fn start_proxy(processes: &Processes, listen: SocketAddr, to: &[SocketAddr]) -> Result<()> {
     let mut proxy = command(own_program()?, ["proxy", "--listen", &listen.to_string()]);
     for address in to {
         proxy.args(["--to", &address.to_string()]);
     }
     processes.ensure(PROXY, &proxy, &[])?;
     let listens = || std::net::TcpStream::connect(listen).is_ok();
-    processes.wait(&[PROXY], "the proxy listens", PROXY_LIMIT, listens)?;
-    Ok(listen)
+    processes.wait(&[PROXY], "the proxy listens", PROXY_LIMIT, listens)
 }
 
 /// Where the proxy listens, if it runs: what it was started with says so.

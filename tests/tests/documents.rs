@@ -310,8 +310,8 @@ fn no_lock_is_on_the_media_path() {
     assert_absent(files("sfu/src/worker", "rs"), &["Mutex", "RwLock"], "one thread owns an engine; nothing is shared");
 }
 
-/// Files that may pause, because what they send has a pace; they wait for nothing by it.
-const PACED: &[&str] = &["tests/tests/loopback/garbage.rs", "e2e/src/tests/garbage.rs"];
+/// Files that may pause, because what they send has a pace or the trouble they make lasts; they wait for nothing by it.
+const PACED: &[&str] = &["tests/tests/loopback/garbage.rs", "e2e/src/tests/garbage.rs", "e2e/src/tests/chaos.rs"];
 
 /// A helper that looks again and again, within a limit, does not sleep but waits on a condition.
 #[test]

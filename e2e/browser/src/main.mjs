@@ -33,3 +33,8 @@ const end = () => {
 lines.on('close', end);
 process.on('SIGTERM', end);
 process.on('SIGINT', end);
+// A fault of this program's own must not leave browsers behind either: they would stay in their calls for ever.
+process.on('uncaughtException', (error) => {
+  console.error(error);
+  end();
+});

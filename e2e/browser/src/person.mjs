@@ -35,8 +35,9 @@ export class Person {
       onLine(line);
     };
     page.on('console', (message) => void lineOf(message).then(keep));
-    page.on('pageerror', (error) => keep({ level: 'exception', text: error.message }));
-    page.on('error', (error) => keep({ level: 'crash', text: error.message }));
+    // Anything can be thrown, also what has no message.
+    page.on('pageerror', (error) => keep({ level: 'exception', text: String(error?.message ?? error) }));
+    page.on('error', (error) => keep({ level: 'crash', text: String(error?.message ?? error) }));
     // As text, because Firefox's protocol takes a function without arguments only.
     // Without a display, Chromium captures a tab of its own, and Firefox nothing.
     const options = JSON.stringify({ tone, devices, drawnScreen: browser.name !== 'chromium' });

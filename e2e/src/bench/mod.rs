@@ -1,9 +1,9 @@
 //! `cargo e2e bench`: figures that need a real Kubernetes, with what is to be reached beside them.
 //!
-//! Tests in `tests/scale.rs` measure the same and allow ten times as much.
+//! Tests in `tests/targets.rs` measure the same and allow ten times as much.
 
 pub mod audit;
-pub mod crowd;
+pub mod clusters;
 pub mod start;
 
 use std::time::Duration;
@@ -38,13 +38,13 @@ pub fn run(paths: &Paths, progress: &Progress, options: &BenchOptions) -> Result
     let idle = Duration::from_secs(options.idle_seconds);
     let starts = progress.step("Starting SFUs", |_| start::measure(&stage, options.starts))?;
     let what = format!("Making {} CallsClusters and waiting until nothing happens", options.clusters);
-    let crowd = progress.step(&what, |_| crowd::measure(&stage, options.clusters, idle))?;
+    let costs = progress.step(&what, |_| clusters::measure(&stage, options.clusters, idle))?;
     println!("\nOn {} nodes, profile {}:", options.nodes, options.profile.name());
-    for Row { what, value, target } in start_rows(&starts).into_iter().chain(crowd_rows(&crowd, options)) {
+    for Row { what, value, target } in start_rows(&starts).into_iter().chain(cost_rows(&costs, options)) {
         let target = if target.is_empty() { String::new() } else { format!("(to reach: {target})") };
         println!("{what:<60} {value:>10}  {target}");
     }
-    for write in &crowd.writes {
+    for write in &costs.writes {
         println!("written while idle: {write}");
     }
     Ok(())
@@ -68,18 +68,18 @@ fn start_rows(starts: &[start::Start]) -> Vec<Row> {
     ]
 }
 
-fn crowd_rows(crowd: &crowd::Crowd, options: &BenchOptions) -> Vec<Row> {
+fn cost_rows(costs: &clusters::Costs, options: &BenchOptions) -> Vec<Row> {
     let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MEBIBYTE);
     let with = format!("with {} CallsClusters", options.clusters);
     vec![
-        row(format!("operator {with}: memory at rest"), mebibytes(crowd.memory.resident), "< 60 MiB"),
-        row(format!("operator {with}: most memory so far"), mebibytes(crowd.memory.peak), ""),
+        row(format!("operator {with}: memory at rest"), mebibytes(costs.memory.resident), "< 60 MiB"),
+        row(format!("operator {with}: most memory so far"), mebibytes(costs.memory.peak), ""),
         row(
             format!("operator {with}: writes in {} idle s, but for its Lease", options.idle_seconds),
-            crowd.writes.len().to_string(),
+            costs.writes.len().to_string(),
             "0",
         ),
-        row(format!("operator {with}: all made and named in"), format!("{:.0} s", crowd.settled_in.as_secs_f64()), ""),
+        row(format!("operator {with}: all made and named in"), format!("{:.0} s", costs.settled_in.as_secs_f64()), ""),
     ]
 }
 

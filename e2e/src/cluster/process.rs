@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Clock ticks a second in `/proc` on Linux.
 const TICKS: u64 = 100;
+/// Becomes its arguments in a session of their own, without the files that whoever called us left open: a lock held by a
+/// shell around this command would otherwise be held for as long as the process lives. Shells number them from 3 to 9.
+const DETACH: &str = r#"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec setsid "$@""#;
 
 /// All processes of the cluster, by name.
 #[derive(Clone, Debug)]
@@ -153,8 +156,8 @@ impl Processes {
             fs::rename(&log, log.with_extension("previous.log"))?;
         }
         let file = File::create(&log)?;
-        let mut session = Command::new("setsid");
-        session.arg(command.get_program()).args(command.get_args()).current_dir("/");
+        let mut session = Command::new("sh");
+        session.args(["-c", DETACH, "sh"]).arg(command.get_program()).args(command.get_args()).current_dir("/");
         session.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         for (variable, value) in command.get_envs() {
             match value {
@@ -327,6 +330,16 @@ mod tests {
         processes.stop("sleep").expect("stopped");
         assert_eq!((processes.pid("sleep"), processes.names()), (None, vec![]));
         remove(&processes);
+    }
+
+    #[test]
+    fn a_process_does_not_hold_what_its_callers_caller_left_open() {
+        let look = |detach: &str| {
+            let script = r#"exec 5</dev/null; exec sh -c "$0" sh readlink /proc/self/fd/5"#;
+            crate::command::output(&mut command("sh", ["-c", script, detach]))
+        };
+        assert_eq!(look(r#"exec "$@""#).expect("it is inherited").trim(), "/dev/null");
+        assert!(look(DETACH).is_err(), "the file is still open");
     }
 
     #[test]

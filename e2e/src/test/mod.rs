@@ -147,7 +147,7 @@ pub fn run(paths: &Paths, progress: &Progress, options: &TestOptions) -> Result<
     for ring in [Ring::Dev, Ring::Cluster] {
         let chosen: Vec<Test> = chosen.iter().filter(|test| test.ring == ring).copied().collect();
         if !chosen.is_empty() {
-            tally.add(in_ring(progress, ring, || outer(paths, progress, ring, &chosen, options.nodes)));
+            tally.add(in_ring(progress, ring, || outer(paths, progress, ring, &chosen, options)));
         }
     }
     progress.say(&format!("\nAll of it took {}.", readable(started.elapsed())));
@@ -198,16 +198,17 @@ fn scripts<'a>(folder: &std::path::Path, wanted: &[&'a str]) -> Vec<&'a str> {
     wanted.iter().copied().filter(|script| package["scripts"][script].is_string()).collect()
 }
 
-fn outer(paths: &Paths, progress: &Progress, ring: Ring, chosen: &[Test], nodes: u8) -> Result<Tally> {
+fn outer(paths: &Paths, progress: &Progress, ring: Ring, chosen: &[Test], asked: &TestOptions) -> Result<Tally> {
     progress.step("Installing browsers", |step| {
         packages::ensure(paths, &packages::BROWSERS, step)?;
         binaries::install_node_modules(paths, &stage::driver_folder(paths), step)
     })?;
     let stage = if ring == Ring::Dev {
-        Stage::dev(paths, progress)?
+        Stage::dev(paths, progress, asked.tuning)?
     } else {
-        let options = UpOptions { nodes, context: None, registry: None, profile: Profile::Ci, bare: false };
-        Stage::cluster(paths, up::up(paths, progress, &options)?)?
+        let options =
+            UpOptions { nodes: asked.nodes, context: None, registry: None, profile: Profile::Ci, bare: false };
+        Stage::cluster(paths, up::up(paths, progress, &options)?, asked.tuning)?
     };
     let mut tally = Tally::default();
     for test in chosen {

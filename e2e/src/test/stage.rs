@@ -12,17 +12,19 @@ use tokio::runtime::Runtime;
 
 use super::dump;
 use crate::binaries;
+use crate::binaries::ClusterPrograms;
 use crate::browser::Driver;
-use crate::cli::Profile;
+use crate::cli::{Profile, Tuning};
 use crate::cluster::Cluster;
 use crate::cluster::control_plane::audit_log;
 use crate::cluster::process::Processes;
 use crate::command::command;
-use crate::install;
+use crate::crowd::{Crowd, CrowdSize};
+use crate::install::{self, CALLS_NAME, CALLS_NAMESPACE};
 use crate::kubectl::Kubectl;
 use crate::paths::Paths;
 use crate::progress::Progress;
-use crate::up::Up;
+use crate::up::{self, Up};
 
 /// The development server of the tests: other ports than its own, which somebody may be using.
 const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), ("--udp-port", 17882)];
@@ -41,6 +43,7 @@ const DEV_LIMIT: Duration = Duration::from_secs(20);
 pub struct Stage {
     page: String,
     paths: Paths,
+    tuning: Tuning,
     runtime: Runtime,
     driver: RefCell<Option<Driver>>,
     test: Cell<&'static str>,
@@ -72,7 +75,7 @@ pub fn driver_folder(paths: &Paths) -> PathBuf {
 
 impl Stage {
     /// Starts a development server.
-    pub fn dev(paths: &Paths, progress: &Progress) -> Result<Self> {
+    pub fn dev(paths: &Paths, progress: &Progress, tuning: Tuning) -> Result<Self> {
         let programs = progress.step("Building the programs", |_| binaries::build_product(paths, Profile::Ci))?;
         let program = programs.get("calls-sfu").context("calls-sfu was not built")?;
         let mut command = command(program, ["serve", "--dev"]);
@@ -85,14 +88,14 @@ impl Stage {
             server.processes.stop(DEV_SERVER)?;
             server.start()
         })?;
-        let mut stage = Self::new(paths, format!("http://{address}"))?;
+        let mut stage = Self::new(paths, format!("http://{address}"), tuning)?;
         stage.dev = Some(server);
         Ok(stage)
     }
 
     /// Stands on a cluster that was brought up.
-    pub fn cluster(paths: &Paths, up: Up) -> Result<Self> {
-        let mut stage = Self::new(paths, up.page)?;
+    pub fn cluster(paths: &Paths, up: Up, tuning: Tuning) -> Result<Self> {
+        let mut stage = Self::new(paths, up.page, tuning)?;
         stage.kubectl = Some(up.kubectl);
         if let Some(cluster) = up.cluster {
             stage.cluster = OnceCell::from(cluster);
@@ -146,6 +149,31 @@ impl Stage {
     /// The local cluster: its nodes, processes and images. Only in the cluster's ring.
     pub fn local_cluster(&self) -> Result<&Cluster> {
         self.cluster.get().context("this ring has no local cluster")
+    }
+
+    /// Lets a crowd come to calls of the example.
+    pub fn crowd(&self, size: CrowdSize) -> Result<Crowd> {
+        let secret = format!("{CALLS_NAME}-keys");
+        let template = "go-template={{range $key, $value := .data}}{{$key}}:{{$value | base64decode}}{{end}}";
+        let get = ["get", "secret", &secret, "--namespace", CALLS_NAMESPACE, "--output", template];
+        Crowd::come(&self.page, &self.kubectl()?.run(&get)?, &self.call_name(), size)
+    }
+
+    /// How long slow tests are to take.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
+    }
+
+    /// Starts again what does not run of the local cluster.
+    pub fn mend_cluster(&self) -> Result<()> {
+        let programs = ClusterPrograms::locate(&self.paths)?;
+        let n_nodes = u8::try_from(self.local_cluster()?.nodes().len())?;
+        Cluster::ensure(&self.paths, &Progress::quiet(), &programs, n_nodes).map(drop)
+    }
+
+    /// Breaks every connection to the page and its websockets, and lets new ones through at once.
+    pub fn cut_the_way_to_the_page(&self) -> Result<()> {
+        up::replace_proxy(self.local_cluster()?.processes(), self.kubectl()?)
     }
 
     /// The API server's audit log of the local cluster: one JSON event a line, metadata only.
@@ -215,10 +243,11 @@ impl Stage {
         }
     }
 
-    fn new(paths: &Paths, page: String) -> Result<Self> {
+    fn new(paths: &Paths, page: String, tuning: Tuning) -> Result<Self> {
         Ok(Self {
             page,
             paths: paths.clone(),
+            tuning,
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
             driver: RefCell::default(),
             test: Cell::new(""),

@@ -1,15 +1,12 @@
 //! Several SFUs are one service: calls are placed whole, and outlive what holds them or watches over them.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
-use serde_json::Value;
 
 use super::example::Example;
-use crate::cluster::process::{end, wait_for};
+use super::fault::Frozen;
+use super::holding::{calls_by_sfu, wait_until_empty};
 use crate::install::{CALLS_NAMESPACE, OPERATOR_NAMESPACE};
 use crate::scenarios;
 use crate::test::{Ring, Stage, Test};
@@ -39,9 +36,6 @@ const API_AWAY: Duration = Duration::from_mins(1);
 
 /// For what happened in the SFUs to be in their metrics, and in the status.
 const SEEN_LIMIT: Duration = Duration::from_mins(1);
-
-/// Where SFUs of the example say how they are, by slot.
-const HEALTH_PORTS: [u16; 2] = [9444, 9446];
 
 /// With five calls and two SFUs, all are on the same one in one of sixteen runs.
 const ATTEMPTS: u32 = 4;
@@ -109,74 +103,4 @@ fn operator_killed_and_api_server_away_do_not_touch_calls(stage: &Stage) -> Resu
         example.wait_settled().map(drop)
     };
     stage.block_on(scenarios::nobody_notices(&driver, stage.page(), &call, API_AWAY, begin, end))
-}
-
-/// A process of the local cluster that does not run; dropped, it runs again.
-struct Frozen {
-    pid: i32,
-}
-
-impl Frozen {
-    fn freeze(stage: &Stage, process: &str) -> Result<Self> {
-        let pid = stage.local_cluster()?.processes().pid(process).with_context(|| format!("{process} does not run"))?;
-        end(pid, Signal::STOP);
-        Ok(Self { pid })
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        end(self.pid, Signal::CONT);
-    }
-}
-
-/// What one SFU says it holds.
-#[derive(Debug)]
-struct Holding {
-    pod: String,
-    calls: u32,
-    participants: u32,
-}
-
-fn calls_by_sfu(example: &Example<'_>) -> Result<Vec<Holding>> {
-    example.sfu_pods()?.iter().map(holding).collect()
-}
-
-/// Waits until the SFUs forgot the people of earlier tests, whose browsers ended without their leaving.
-fn wait_until_empty(example: &Example<'_>) -> Result<()> {
-    let is_empty = || calls_by_sfu(example).is_ok_and(|placed| placed.iter().all(|sfu| sfu.participants == 0));
-    ensure!(wait_for(SEEN_LIMIT, is_empty), "people of an earlier test are still there: {:?}", calls_by_sfu(example));
-    Ok(())
-}
-
-/// The metrics of an SFU's pod, as Prometheus reads them.
-pub(super) fn metrics(pod: &Value) -> Result<String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let slot: usize = text(&pod["metadata"]["labels"]["callscluster.io/slot"]).parse()?;
-    let address: Ipv4Addr = text(&pod["status"]["hostIP"]).parse()?;
-    get(SocketAddr::from((address, HEALTH_PORTS[slot])), "/metrics")
-}
-
-fn holding(pod: &Value) -> Result<Holding> {
-    let metrics = metrics(pod)?;
-    let gauge = |name: &str| -> Result<u32> {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.with_context(|| format!("no {name} in the metrics"))?.parse()?)
-    };
-    Ok(Holding {
-        pod: pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        calls: gauge("calls_sfu_calls")?,
-        participants: gauge("calls_sfu_participants")?,
-    })
-}
-
-/// Asks in the plainest HTTP there is.
-fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let limit = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

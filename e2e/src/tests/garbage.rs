@@ -10,7 +10,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::example::Example;
-use super::fleet::metrics;
+use super::holding::metrics;
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE};
 use crate::scenarios;
 use crate::test::{Ring, Stage, Test};

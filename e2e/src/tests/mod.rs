@@ -2,18 +2,25 @@
 //!
 //! To add one: a function that takes a [`crate::test::Stage`], and a line in its file's table.
 
+mod chaos;
+mod earlier;
 mod example;
+mod fault;
 mod faults;
 mod fleet;
 mod garbage;
+mod holding;
 mod invitations;
 mod monitor;
 mod page;
 mod platform;
 mod scale;
 mod security;
+mod soak;
 mod spec;
+mod targets;
 mod uninstall;
+mod usage;
 
 use crate::test::Test;
 
@@ -22,14 +29,18 @@ pub fn all() -> Vec<Test> {
     [
         platform::TESTS,
         page::TESTS,
+        earlier::TESTS,
         fleet::TESTS,
         spec::TESTS,
         invitations::TESTS,
         monitor::TESTS,
         garbage::TESTS,
         faults::TESTS,
-        scale::TESTS,
         security::TESTS,
+        targets::TESTS,
+        scale::TESTS,
+        chaos::TESTS,
+        soak::TESTS,
         // Takes away what the others stand on, and brings it back.
         uninstall::TESTS,
     ]

@@ -36,7 +36,7 @@ const CONTROL_PORT: u16 = 20100;
 
 /// What was measured.
 #[derive(Clone, Debug)]
-pub struct Crowd {
+pub struct Costs {
     /// From the first of them to all being named.
     pub settled_in: Duration,
     /// The operator's memory, all of them at rest.
@@ -48,7 +48,7 @@ pub struct Crowd {
 }
 
 /// Makes `n_clusters`, waits until they are at rest, looks on for `idle`, and removes them.
-pub fn measure(stage: &Stage, n_clusters: usize, idle: Duration) -> Result<Crowd> {
+pub fn measure(stage: &Stage, n_clusters: usize, idle: Duration) -> Result<Costs> {
     let kubectl = stage.kubectl()?;
     let operator = operator_process(kubectl)?;
     let clusters = Clusters { namespace: stage.namespace()?, kubectl };
@@ -60,7 +60,7 @@ pub fn measure(stage: &Stage, n_clusters: usize, idle: Duration) -> Result<Crowd
     let writes = writes_within(&stage.audit_log(), idle)?;
     let now = operator_process(kubectl)?;
     let memory = process::memory_of(now).context("the operator's process is gone")?;
-    Ok(Crowd { settled_in, memory, is_same_process: now == operator, writes })
+    Ok(Costs { settled_in, memory, is_same_process: now == operator, writes })
 }
 
 /// CallsClusters in a namespace of their own; they go when this is dropped, before the namespace does.
