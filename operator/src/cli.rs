@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::traces::Endpoint;
+
 const EXAMPLES: &str = "\
 Examples:
   A link by which anybody may join the call standup for a week:
@@ -58,6 +60,9 @@ pub struct RunArgs {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HEALTH_ADDRESS", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     pub health_address: std::net::SocketAddr,
+    /// Collector that traces of reconciles are sent to, over OTLP/HTTP. Default: none, and nothing is traced.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "http://HOST:PORT")]
+    pub otlp_endpoint: Option<Endpoint>,
     /// How logs are written.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -4,7 +4,7 @@
 //! - [`cluster`]: its controller; read `cluster/mod.rs` first.
 //! - pure, beside it: [`name`], [`port`], [`address`], [`certificates`], [`keys`], [`invite`], [`lease`], [`hash`].
 //! - thin, with a client: [`connect`], [`watch`], [`elect`], [`fleet_client`], [`discovery`], [`health`], [`run`], [`link`],
-//!   [`preuninstall`].
+//!   [`preuninstall`], [`traces`].
 //!
 //! It meets SFUs and director in data alone: arguments, a configuration file, ports, probes and the fleet API, all defined
 //! in the crate `fleet`.
@@ -29,4 +29,5 @@ pub mod name;
 pub mod port;
 pub mod preuninstall;
 pub mod run;
+pub mod traces;
 pub mod watch;

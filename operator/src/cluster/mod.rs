@@ -38,7 +38,7 @@ use kube::runtime::events::{Event, Recorder};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use thiserror::Error;
-use tracing::{Instrument as _, error, info_span, warn};
+use tracing::{Instrument as _, debug_span, error, info_span, warn};
 
 use crate::api::{CallsCluster, CallsClusterStatus};
 use crate::discovery::Monitoring;
@@ -145,7 +145,9 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), None, context).await,
     };
     let monitors_installed = context.monitoring.is_installed();
-    let found = dereference(cluster, &identity, &context.stores, &context.client, monitors_installed).await?;
+    let found = dereference(cluster, &identity, &context.stores, &context.client, monitors_installed)
+        .instrument(debug_span!("dereference"))
+        .await?;
     context.metrics.asked(&found.reports);
     let now = Timestamp::now();
     let issued = issue(&found, now)?;
@@ -165,7 +167,9 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     };
     let objects = build::build(&validated)?;
     let applied =
-        Box::pin(apply::apply(objects, &validated, &context.stores, &context.client, &context.memory, &found)).await;
+        Box::pin(apply::apply(objects, &validated, &context.stores, &context.client, &context.memory, &found))
+            .instrument(debug_span!("apply"))
+            .await;
     let (applied, changes) = match applied {
         Ok(applied) => applied,
         Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
@@ -181,8 +185,12 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     );
     let mut events = event::of_changes(&changes);
     events.extend(event::of_conditions(cluster.status.as_ref(), &new));
-    publish(cluster, events, context).await;
-    write_status(cluster, &new, context).await?;
+    async {
+        publish(cluster, events, context).await;
+        write_status(cluster, &new, context).await
+    }
+    .instrument(debug_span!("status"))
+    .await?;
     let is_ready = new.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
     Ok(if is_ready { Outcome::Ready } else { Outcome::NotReady })
 }

@@ -6,4 +6,5 @@ mod chart;
 mod reconcile;
 mod snapshots;
 mod status;
+mod traces;
 mod validate;

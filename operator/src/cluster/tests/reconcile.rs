@@ -14,14 +14,15 @@ use crate::cluster::identity::Identity;
 use crate::cluster::{Context, RESYNC, fixture, reconcile};
 use crate::watch::Guarded;
 
-struct World {
+/// A context of its own, with nothing in it.
+pub(super) struct World {
     api: Arc<FakeApi>,
     caches: Caches,
     context: Arc<Context>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (caches, stores) = Caches::new();
         let api = Arc::new(FakeApi::default());
         let client = api.client();
@@ -40,7 +41,7 @@ impl World {
     }
 
     /// Puts a `CallsCluster` there.
-    fn wish(&self, name: &str, spec: &Value) {
+    pub(super) fn wish(&self, name: &str, spec: &Value) {
         let object = json!({
             "apiVersion": "callscluster.io/v1alpha1", "kind": "CallsCluster", "spec": spec,
             "metadata": {"name": name, "namespace": "red", "generation": 3},
@@ -49,7 +50,7 @@ impl World {
     }
 
     /// One reconcile of what is there now, with caches up to date. The writes it made, Events apart.
-    async fn reconcile(&mut self, name: &str) -> Vec<String> {
+    pub(super) async fn reconcile(&mut self, name: &str) -> Vec<String> {
         self.caches.fill(&self.api);
         let object: Guarded = serde_json::from_value(self.api.get(&cluster(name)).unwrap()).unwrap();
         self.api.take_writes();
