@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::process;
+
 /// How long a server may take to say that it serves.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Clock ticks a second in `/proc/PID/stat` on Linux.
-const TICKS: u64 = 100;
-const PAGE_BYTES: u64 = 4096;
 
 /// Ports of a server of ours.
 #[derive(Debug, Clone, Copy)]
@@ -82,26 +81,12 @@ impl Server {
 
     /// User and system time so far.
     pub fn cpu(&self) -> Result<Duration> {
-        let fields = self.stat_after_name()?;
-        let ticks = |index: usize| -> Result<u64> {
-            fields.get(index).and_then(|field| field.parse().ok()).context("/proc/PID/stat has another form")
-        };
-        // Fields 14 and 15 of proc(5), counted after the name, which is field 2.
-        let total = ticks(11)? + ticks(12)?;
-        Ok(Duration::from_millis(total * 1000 / TICKS))
+        process::cpu(self.pid())
     }
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> Result<u64> {
-        let fields = self.stat_after_name()?;
-        let pages: u64 = fields.get(21).and_then(|field| field.parse().ok()).context("/proc/PID/stat has no rss")?;
-        Ok(pages * PAGE_BYTES)
-    }
-
-    fn stat_after_name(&self) -> Result<Vec<String>> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        let (_, fields) = text.rsplit_once(')').context("/proc/PID/stat has another form")?;
-        Ok(fields.split_whitespace().map(str::to_owned).collect())
+        process::memory(self.pid())
     }
 }
 

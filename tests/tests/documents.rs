@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("calls-sfu", "sfu", &["sfu-core", "fleet"]),
     ("calls-director", "director", &["fleet"]),
     ("calls-operator", "operator", &["fleet"]),
-    ("calls-bench", "bench", &[]),
+    ("calls-bench", "bench", &["sfu-core"]),
     ("calls-tests", "tests", &["sfu-core", "fleet", "calls-sfu", "calls-director", "calls-operator", "calls-bench"]),
     ("e2e", "e2e", &[]),
 ];

@@ -59,6 +59,11 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.process.ports.udp).into()
     }
 
+    /// Of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Where media over TCP is taken.
     pub fn tcp(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.process.ports.tcp).into()

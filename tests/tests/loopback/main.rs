@@ -1,4 +1,5 @@
-//! The server as a whole, over loopback, with clients that share no code with it.
+//! The server as a whole, over loopback, with clients that share no code with it; but for the load generator's, whose
+//! transports are the server's own.
 //!
 //! Each test has a server of its own, in a process of its own.
 
@@ -6,6 +7,7 @@ mod data;
 mod drain;
 mod frames;
 mod garbage;
+mod load;
 mod media;
 mod participants;
 mod resume;
