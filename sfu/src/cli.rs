@@ -41,21 +41,21 @@ pub struct ServeArgs {
         long,
         value_name = "IP",
         default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST),
-        requires = "dev",
+        conflicts_with = "config",
         help_heading = "Development"
     )]
     pub bind: IpAddr,
 
     /// HTTP port of page and signalling in development.
-    #[arg(long, value_name = "PORT", default_value_t = 7880, requires = "dev", help_heading = "Development")]
+    #[arg(long, value_name = "PORT", default_value_t = 7880, conflicts_with = "config", help_heading = "Development")]
     pub port: u16,
 
     /// API key and secret that sign tokens; repeat it for more. Without it: devkey:secret.
-    #[arg(long = "key", value_name = "KEY:SECRET", requires = "dev", help_heading = "Development")]
+    #[arg(long = "key", value_name = "KEY:SECRET", conflicts_with = "config", help_heading = "Development")]
     pub api_keys: Vec<KeyPair>,
 
     /// IPv4 address to tell clients, instead of every address of this machine; repeat it for more.
-    #[arg(long, value_name = "IP", requires = "dev", help_heading = "Development")]
+    #[arg(long, value_name = "IP", conflicts_with = "config", help_heading = "Development")]
     pub node_ip: Vec<Ipv4Addr>,
 
     /// UDP port of the media, for everybody.
