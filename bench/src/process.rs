@@ -26,8 +26,10 @@ pub fn own_cpu() -> Result<Duration> {
 
 /// Resident memory of a process in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
-    let pages = text.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(RESIDENT)?.parse::<u64>().ok());
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+    let pages =
+        text.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(RESIDENT)?.parse::<u64>().ok());
     Ok(pages.context("/proc/PID/stat has another form")? * PAGE_BYTES)
 }
 

@@ -134,16 +134,22 @@ pub struct TestOptions {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Tuning {
     /// Minutes that the soak test's calls last.
-    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "slow")]
+    #[arg(long, value_name = "MINUTES", default_value_t = Self::default().soak_minutes, requires = "slow")]
     pub soak_minutes: u64,
 
     /// Faults of the chaos test, each kind once before one comes again.
-    #[arg(long, value_name = "N", default_value_t = 12, requires = "slow")]
+    #[arg(long, value_name = "N", default_value_t = Self::default().rounds, requires = "slow")]
     pub rounds: u32,
 
     /// What chance tells the chaos test, to repeat a run; another one each time without it.
     #[arg(long, value_name = "NUMBER", requires = "slow")]
     pub seed: Option<u64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { soak_minutes: 10, rounds: 12, seed: None }
+    }
 }
 
 impl Tuning {

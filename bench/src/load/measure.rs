@@ -120,7 +120,14 @@ pub async fn measure_bare(scenario: &Scenario, options: Options) -> Result<Measu
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no socket for a client: see `ulimit -n`")?;
         ports.push(socket.local_addr()?.port());
         let sink = Sink::new(false, None);
-        thread.add(NewClient { socket, transport: None, publishes: None, sink, hears: part.hears, milestones: None })?;
+        thread.add(NewClient {
+            socket,
+            transport: None,
+            publishes: None,
+            sink,
+            hears: part.hears,
+            milestones: None,
+        })?;
     }
     let mut sender = BareSender::start(&plan(&parts, &ports))?;
     let pid = sender.pid();
@@ -143,9 +150,8 @@ pub async fn measure_bare(scenario: &Scenario, options: Options) -> Result<Measu
 fn plan(parts: &[Part], ports: &[u16]) -> Plan {
     let publishing = parts.iter().filter_map(|part| Some((part, part.publishes?)));
     let streams = publishing.map(|(publisher, source)| {
-        let others = parts.iter().zip(ports).filter(|(part, _)| {
-            part.call == publisher.call && part.number != publisher.number
-        });
+        let others =
+            parts.iter().zip(ports).filter(|(part, _)| part.call == publisher.call && part.number != publisher.number);
         Stream {
             screen: source == Source::Screen,
             packet_bytes: packet_bytes(source),

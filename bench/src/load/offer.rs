@@ -20,8 +20,7 @@ pub const VP8: u8 = 96;
 /// M-lines of each kind that are offered before anybody asks.
 const FIRST_SECTIONS: u32 = 3;
 /// Header extensions, and the id we offer each under.
-const EXTENSIONS: [(Extension, u8); 3] =
-    [(Extension::Mid, 1), (Extension::AudioLevel, 2), (Extension::TransportCc, 3)];
+const EXTENSIONS: [(Extension, u8); 3] = [(Extension::Mid, 1), (Extension::AudioLevel, 2), (Extension::TransportCc, 3)];
 
 /// One client's side of its session description.
 #[derive(Debug)]
@@ -177,10 +176,12 @@ impl Offer {
             }
             _ => ExtensionIds::default(),
         };
-        let media = description.sections.iter().filter(|section| {
-            !section.rejected && matches!(section.kind, SectionKind::Audio | SectionKind::Video)
-        });
-        let transport_cc = media.filter(|section| section.direction.sends()).find_map(|section| ids(section).transport_cc);
+        let media = description
+            .sections
+            .iter()
+            .filter(|section| !section.rejected && matches!(section.kind, SectionKind::Audio | SectionKind::Video));
+        let transport_cc =
+            media.filter(|section| section.direction.sends()).find_map(|section| ids(section).transport_cc);
         Ok(Answer {
             remote: IceCredentials { ufrag: transport.ice_ufrag, pwd: transport.ice_pwd.0 },
             fingerprint: transport.fingerprint,
@@ -231,7 +232,10 @@ mod tests {
         let mut offer = Offer::new(credentials.clone(), fingerprint, address, Some((Source::Screen, 4711)));
         let first = Description::parse(&offer.write()).unwrap();
         let (transport, setup) = first.transport().unwrap();
-        assert_eq!((transport.ice_ufrag, transport.fingerprint, setup), (credentials.ufrag, fingerprint, Setup::ActPass));
+        assert_eq!(
+            (transport.ice_ufrag, transport.fingerprint, setup),
+            (credentials.ufrag, fingerprint, Setup::ActPass)
+        );
         let kinds = |description: &Description| description.sections.iter().map(|s| s.kind).collect::<Vec<_>>();
         use SectionKind::{Application, Audio, Video};
         assert_eq!(kinds(&first), [Video, Audio, Audio, Audio, Video, Video, Video, Application]);
@@ -266,7 +270,7 @@ mod tests {
         let answered = voice().accept(&answer("recvonly", "active")).unwrap();
         assert_eq!(answered.remote.ufrag, "theirs");
         assert_eq!((answered.fingerprint, answered.role), (Fingerprint([9; 32]), DtlsRole::Server));
-        assert_eq!(answered.candidates, ["127.0.0.1:7882".parse().unwrap()]);
+        assert_eq!(answered.candidates, ["127.0.0.1:7882".parse::<std::net::SocketAddr>().unwrap()]);
         let sent = ExtensionIds { mid: None, audio_level: Some(2), transport_cc: None };
         assert_eq!((answered.sent, answered.transport_cc), (sent, Some(3)));
         assert_eq!(voice().accept(&answer("recvonly", "passive")).unwrap().role, DtlsRole::Client);

@@ -31,7 +31,13 @@ pub fn picture(all: &[Results]) -> String {
     let mut y = MARGIN + 20;
     text(&mut body, "title", MARGIN, y, "What a server's CPU is spent on: calls beside others, in one run");
     y += 22;
-    text(&mut body, "note", MARGIN, y, "Medians; the line at a bar's end is the range of its repeats. Shorter is better.");
+    text(
+        &mut body,
+        "note",
+        MARGIN,
+        y,
+        "Medians; the line at a bar's end is the range of its repeats. Shorter is better.",
+    );
     for results in all {
         let metric = if results.scenario.is_idle() { Metric::CpuPerIdleSession } else { Metric::CpuPerPacket };
         let bars = bars(results, metric);
@@ -123,6 +129,10 @@ mod tests {
         let scenario = Scenario::named("E2").unwrap();
         let idle = Measured { n_expected: 0, n_delivered: 0, ..measured(3) };
         let drawn = picture(&[Results { scenario, ours: vec![idle], peer: None, bare: vec![] }]);
-        assert!(drawn.contains("class=\"calls\"") && !drawn.contains("class=\"peer\" x") && !drawn.contains("class=\"bare\" x"));
+        assert!(
+            drawn.contains("class=\"calls\"")
+                && !drawn.contains("class=\"peer\" x")
+                && !drawn.contains("class=\"bare\" x")
+        );
     }
 }

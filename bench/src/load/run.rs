@@ -132,10 +132,7 @@ fn short_account(measured: &Measured) -> String {
         return format!("{} sessions, {share:.2} % of a core, {joins:.2} ms a join", measured.sessions);
     }
     let each = measured.cpu.as_secs_f64() * 1e6 / measured.n_delivered.max(1) as f64;
-    format!(
-        "{} of {} packets, {each:.2} us each, {share:.1} % of a core",
-        measured.n_delivered, measured.n_expected
-    )
+    format!("{} of {} packets, {each:.2} us each, {share:.1} % of a core", measured.n_delivered, measured.n_expected)
 }
 
 fn minutes(elapsed: Duration) -> String {

@@ -26,9 +26,8 @@ impl Schedule {
     pub fn at_intervals(intervals: impl Iterator<Item = Duration>, start: Time) -> Self {
         let intervals: Vec<Duration> = intervals.collect();
         let n_sources = intervals.len().max(1) as u32;
-        let phase = |(number, interval): (usize, &Duration)| {
-            Reverse((start + *interval * (number as u32) / n_sources, number))
-        };
+        let phase =
+            |(number, interval): (usize, &Duration)| Reverse((start + *interval * (number as u32) / n_sources, number));
         Self { due: intervals.iter().enumerate().map(phase).collect(), intervals }
     }
 

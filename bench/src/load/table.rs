@@ -137,7 +137,9 @@ mod tests {
         let text = table(&results);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "A: a meeting: 1 call of 100, 2 speak");
-        let cells = |line: &str| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let cells = |line: &str| {
+            line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
         assert_eq!(cells(lines[1]), ["calls", "livekit", "bare send", "calls / livekit", "calls / bare"]);
         let packet = ["server CPU a packet delivered, us", "2.20 ±9 %", "22.0 ±10 %", "2.00 ±0 %", "1/11.0", "1.10"];
         assert_eq!(cells(lines[2]), packet);

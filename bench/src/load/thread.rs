@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, NewClient};
 use super::receive::Receiver;
-use super::schedule::Schedule;
 use super::scenario::Source;
+use super::schedule::Schedule;
 use super::sink::Counted;
 
 /// Orders that may wait; a join takes two.

@@ -201,7 +201,9 @@ mod tests {
         loop {
             if let Some(output) = client.poll() {
                 match output {
-                    TransportOutput::Datagram(to, datagram) if DatagramKind::of(&datagram) == Some(DatagramKind::Stun) => {
+                    TransportOutput::Datagram(to, datagram)
+                        if DatagramKind::of(&datagram) == Some(DatagramKind::Stun) =>
+                    {
                         let from = "127.0.0.1:50000".parse().unwrap();
                         let answer = respond(&datagram, &credentials("theirs"), from).expect("an authentic check");
                         client.handle_datagram(now, to, &answer.reply);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{BenchOptions, UpOptions};
+use crate::cli::{BenchOptions, Tuning, UpOptions};
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::test::Stage;
@@ -33,7 +33,7 @@ fn row(what: impl Into<String>, value: String, target: &'static str) -> Row {
 /// Brings the cluster up to date, measures, and prints.
 pub fn run(paths: &Paths, progress: &Progress, options: &BenchOptions) -> Result<()> {
     let up = UpOptions { nodes: options.nodes, context: None, registry: None, profile: options.profile, bare: false };
-    let stage = Stage::cluster(paths, up::up(paths, progress, &up)?)?;
+    let stage = Stage::cluster(paths, up::up(paths, progress, &up)?, Tuning::default())?;
     stage.begin("bench");
     let idle = Duration::from_secs(options.idle_seconds);
     let starts = progress.step("Starting SFUs", |_| start::measure(&stage, options.starts))?;

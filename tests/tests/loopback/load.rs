@@ -17,7 +17,11 @@ async fn run(server: &Server, scenario: Scenario) {
     let least = (sent_per_second * (scenario.people - 1)) as u64;
     assert!(measured.n_expected > least, "only {} packets were sent: {measured:?}", measured.n_expected);
     assert_eq!((measured.n_delivered, measured.n_gaps), (measured.n_expected, 0));
-    assert_eq!((measured.delays.total(), measured.n_forged), (measured.n_expected, 0), "each is opened and has its time");
+    assert_eq!(
+        (measured.delays.total(), measured.n_forged),
+        (measured.n_expected, 0),
+        "each is opened and has its time"
+    );
     assert!(measured.cpu > Duration::ZERO && measured.join_cpu > Duration::ZERO && measured.memory > 0, "{measured:?}");
 }
 
