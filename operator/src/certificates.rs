@@ -136,10 +136,8 @@ impl Authority {
     /// Whether a role's certificate need not be made anew yet.
     fn lets_stay(&self, leaf: &Credential, now: Timestamp) -> bool {
         let is_published = made_at(&self.current.cert).is_some_and(|made| now >= made + CA_PUBLISH);
-        let margin = match signed_by(&leaf.cert, &self.current.cert) {
-            false if !is_published => SignedDuration::ZERO,
-            _ => LEAF_RENEW_BEFORE,
-        };
+        let awaits_authority = !is_published && !signed_by(&leaf.cert, &self.current.cert);
+        let margin = if awaits_authority { SignedDuration::ZERO } else { LEAF_RENEW_BEFORE };
         is_fresh(&leaf.cert, now, margin) && blocks(&self.bundle()).any(|authority| signed_by(&leaf.cert, authority))
     }
 }

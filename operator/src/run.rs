@@ -126,12 +126,11 @@ async fn lead(
     let reconciles = controller.run(reconcile, error_policy, Arc::clone(&context)).for_each(|result| {
         metrics.clusters(clusters.len());
         match result {
-            Ok(_) => {}
+            // A failed reconcile is logged by the error policy.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(controller::Error::ObjectNotFound(gone)) => {
                 context.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
             }
-            // Logged by the error policy.
-            Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(error) => warn!(error = &error as &dyn std::error::Error, "the controller failed, going on"),
         }
         std::future::ready(())

@@ -24,7 +24,7 @@ use super::transport::TransportPlan;
 use crate::signal::{ApiKey, Signal};
 
 /// How long a server may take to answer, and to let media flow. Ten times what a busy machine needs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// When the server does not say how often it wants to be pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// SSRCs of clients begin here; a client's is this and its number.

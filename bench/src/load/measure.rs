@@ -23,7 +23,7 @@ use crate::process;
 /// Clients that join at the same time.
 const JOINS_AT_ONCE: usize = 8;
 /// How long the last stream may take to begin.
-const COMPLETE_LIMIT: Duration = Duration::from_secs(60);
+const COMPLETE_LIMIT: Duration = Duration::from_mins(1);
 /// Media before anything is measured: servers learn who speaks and what the network bears.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Until what was sent has arrived or is lost.

@@ -226,6 +226,8 @@ mod tests {
 
     #[test]
     fn our_own_sdp_reads_every_offer() {
+        use SectionKind::{Application, Audio, Video};
+
         let credentials = IceCredentials::generate(0).unwrap();
         let fingerprint = Fingerprint([7; 32]);
         let address = "127.0.0.1:50000".parse().unwrap();
@@ -237,7 +239,6 @@ mod tests {
             (credentials.ufrag, fingerprint, Setup::ActPass)
         );
         let kinds = |description: &Description| description.sections.iter().map(|s| s.kind).collect::<Vec<_>>();
-        use SectionKind::{Application, Audio, Video};
         assert_eq!(kinds(&first), [Video, Audio, Audio, Audio, Video, Video, Video, Application]);
         assert_eq!(first.sections[0].ssrcs, [sfu_core::id::Ssrc(4711)]);
         assert_eq!(first.sections[0].msid.as_ref().unwrap().track.as_deref(), Some("bench-screen"));

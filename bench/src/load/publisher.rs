@@ -16,7 +16,7 @@ const STAMP_BYTES: usize = 8;
 /// A valid Opus table-of-contents byte: CELT, 20 ms, mono, one frame (RFC 6716, section 3.1).
 const OPUS_TOC: u8 = 0xf8;
 /// A voice at a usual level, in dBov below the loudest, with the bit that says it is speech (RFC 6464).
-const AUDIO_LEVEL: u8 = 0x80 | 30;
+const AUDIO_LEVEL: u8 = 0x80 | 0x1e;
 /// The largest packet that is made: header, payload, tag.
 const MAX_PACKET: usize = 1500;
 /// The one m-line on which a client sends.

@@ -73,7 +73,7 @@ fn object(kind: &str, name: &str, labelled: bool, owned: bool) -> Value {
 async fn what_is_as_it_was_left_is_not_sent_again() {
     let mut world = World::new();
     let changes = world.apply(&json!({})).await.unwrap();
-    assert!(changes.len() > 12 && changes.iter().all(|change| change.verb == Verb::Created), "{changes:?}");
+    assert!(changes.len() >= 12 && changes.iter().all(|change| change.verb == Verb::Created), "{changes:?}");
     world.api.take_writes();
     assert_eq!(world.apply(&json!({})).await.unwrap(), []);
     assert_eq!(world.api.take_writes(), Vec::<String>::new());
