@@ -18,7 +18,7 @@ pub struct Results {
 }
 
 const NAME_WIDTH: usize = 42;
-const WIDTH: usize = 16;
+const WIDTH: usize = 18;
 
 /// The table of one scenario.
 pub fn table(results: &Results) -> String {

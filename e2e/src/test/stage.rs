@@ -32,6 +32,9 @@ const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), (
 /// `spec.network.mediaPorts` of the example, one per slot.
 const CLUSTER_MEDIA_PORTS: [u16; 2] = [8443, 8444];
 
+/// Label of the namespaces that tests make.
+const OF_TESTS: &str = "callscluster.io/test";
+
 /// The development server's name among processes.
 const DEV_SERVER: &str = "calls-sfu";
 
@@ -93,9 +96,10 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Stands on a cluster that was brought up.
+    /// Stands on a cluster that was brought up, and removes from it what tests left that were cut short.
     pub fn cluster(paths: &Paths, up: Up, tuning: Tuning) -> Result<Self> {
         let mut stage = Self::new(paths, up.page, tuning)?;
+        up.kubectl.run(&["delete", "namespace", "--selector", OF_TESTS, "--wait=false", "--ignore-not-found"])?;
         stage.kubectl = Some(up.kubectl);
         if let Some(cluster) = up.cluster {
             stage.cluster = OnceCell::from(cluster);
@@ -208,7 +212,9 @@ impl Stage {
         // The limit of a label: names of namespaces are some.
         name.truncate(45);
         let name = format!("{}-{}-{}", name.trim_end_matches('-'), std::process::id(), self.n_calls.get());
-        kubectl.apply(&install::namespace(&name, "privileged"))?;
+        let mut manifest = install::namespace(&name, "privileged");
+        manifest["metadata"]["labels"][OF_TESTS] = "true".into();
+        kubectl.apply(&manifest)?;
         Ok(TestNamespace { name, kubectl })
     }
 

@@ -13,12 +13,8 @@ use crate::scenarios;
 use crate::test::{Ring, Stage, Test};
 
 /// The tests of this file.
-pub const TESTS: &[Test] = &[Test {
-    name: "calls_outlive_whatever_fails",
-    ring: Ring::Cluster,
-    slow: true,
-    run: calls_outlive_whatever_fails,
-}];
+pub const TESTS: &[Test] =
+    &[Test { name: "whatever_fails_calls_go_on", ring: Ring::Cluster, slow: true, run: whatever_fails_calls_go_on }];
 
 /// Beside two people in browsers.
 const CROWD: CrowdSize = CrowdSize { calls: 6, people: 3, stay: None };
@@ -52,7 +48,7 @@ const FAULTS: [Fault; 6] = [
     Fault::RestartKubelet,
 ];
 
-fn calls_outlive_whatever_fails(stage: &Stage) -> Result<()> {
+fn whatever_fails_calls_go_on(stage: &Stage) -> Result<()> {
     let tuning = stage.tuning();
     let mut random = SplitMix(tuning.seed());
     println!("           --seed {} --rounds {}", random.0, tuning.rounds);
