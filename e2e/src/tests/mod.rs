@@ -14,6 +14,7 @@ mod invitations;
 mod monitor;
 mod page;
 mod platform;
+mod rights;
 mod scale;
 mod security;
 mod soak;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Test> {
         garbage::TESTS,
         faults::TESTS,
         security::TESTS,
+        rights::TESTS,
         targets::TESTS,
         scale::TESTS,
         chaos::TESTS,

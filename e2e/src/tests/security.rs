@@ -1,25 +1,22 @@
-//! What the product asks of a cluster is what it needs: of Pod Security, and of the API server.
+//! What the pods ask of Pod Security is what they need.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::example::Example;
 use crate::command::output_of_input;
-use crate::install::{self, CALLS_NAMESPACE, OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
+use crate::install::{self, CALLS_NAMESPACE, OPERATOR_NAMESPACE};
 use crate::test::{Ring, Stage, Test};
 
-/// The tests of this file. The second looks at what all others made the operator do.
-pub const TESTS: &[Test] = &[
-    test("only_the_sfu_breaks_restricted", only_the_sfu_breaks_restricted),
-    test("rights_granted_are_rights_used", rights_granted_are_rights_used),
-];
-
-const fn test(name: &'static str, run: fn(&Stage) -> Result<()>) -> Test {
-    Test { name, ring: Ring::Cluster, slow: false, run }
-}
+/// The tests of this file.
+pub const TESTS: &[Test] = &[Test {
+    name: "only_the_sfu_breaks_restricted",
+    ring: Ring::Cluster,
+    slow: false,
+    run: only_the_sfu_breaks_restricted,
+}];
 
 /// A new namespace's service account is made within moments.
 const ACCOUNT_LIMIT: Duration = Duration::from_secs(30);
@@ -80,81 +77,6 @@ fn violations(refusal: &str) -> Vec<String> {
     let mut kinds: Vec<String> = outside.split(',').map(|kind| kind.trim().to_owned()).collect();
     kinds.sort();
     kinds
-}
-
-/// A right: API group, resource with its subresource, verb.
-type Right = (String, String, String);
-
-/// Why a right is held that the audit log never shows in use.
-fn exception(right: &Right) -> Option<&'static str> {
-    let (group, resource, verb) = right;
-    match (group.as_str(), resource.as_str(), verb.as_str()) {
-        (_, _, "create") => Some("server-side apply of an object that is not there needs it, and is logged as patch"),
-        (_, _, "delete") => Some("only an object that is no longer wanted is deleted, and most always are"),
-        ("discovery.k8s.io", "endpointslices", _) => Some("held only to be given to directors"),
-        ("callscluster.io", "callsclusters", "get") => Some("used only for an object stored under an older schema"),
-        ("events.k8s.io", "events", "patch") => Some("used only for an event that comes again"),
-        _ => None,
-    }
-}
-
-fn rights_granted_are_rights_used(stage: &Stage) -> Result<()> {
-    let example = Example::take(stage)?;
-    // A mounted file changes, so that pods are annotated.
-    example.apply(|spec| spec["network"] = json!({"advertise": {"order": ["NodeInternalIP"]}}))?;
-    example.wait_settled()?;
-    let granted = granted(stage)?;
-    let (used, refused) = used(stage)?;
-    ensure!(refused.is_empty(), "the operator asked for what it may not: {refused:?}");
-    let unused: Vec<&Right> = granted.difference(&used).filter(|right| exception(right).is_none()).collect();
-    ensure!(unused.is_empty(), "granted and never used: {unused:?}");
-    Ok(())
-}
-
-fn granted(stage: &Stage) -> Result<BTreeSet<Right>> {
-    let selector = ["--selector", "app.kubernetes.io/instance=calls-operator", "--all-namespaces"];
-    let mut granted = BTreeSet::new();
-    let roles = stage.kubectl()?.json(&[&["get", "clusterroles,roles"][..], &selector].concat())?;
-    for rule in roles["items"].as_array().into_iter().flatten().filter_map(|role| role["rules"].as_array()).flatten() {
-        for group in words(&rule["apiGroups"]) {
-            for resource in words(&rule["resources"]) {
-                let right = |verb| (group.to_owned(), resource.to_owned(), verb);
-                granted.extend(words(&rule["verbs"]).map(|verb| right(verb.to_owned())));
-            }
-        }
-    }
-    ensure!(!granted.is_empty(), "the operator has no roles");
-    Ok(granted)
-}
-
-/// What the operator did, and what it was refused, as the API server wrote it down.
-fn used(stage: &Stage) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
-    let log = std::fs::read_to_string(stage.audit_log())?;
-    let (mut used, mut refused) = (BTreeSet::new(), BTreeSet::new());
-    let events = log.lines().filter(|line| line.contains(OPERATOR_ACCOUNT));
-    for event in events.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let object = &event["objectRef"];
-        if event["user"]["username"] != OPERATOR_ACCOUNT || !object["resource"].is_string() {
-            continue;
-        }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let resource = match object["subresource"].as_str() {
-            Some(subresource) => format!("{}/{subresource}", text(&object["resource"])),
-            None => text(&object["resource"]),
-        };
-        let right = (text(&object["apiGroup"]), resource, text(&event["verb"]));
-        let is_allowed = event["annotations"]["authorization.k8s.io/decision"] == "allow";
-        if is_allowed {
-            used.insert(right)
-        } else {
-            refused.insert(right)
-        };
-    }
-    Ok((used, refused))
-}
-
-fn words(list: &Value) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 #[cfg(test)]
