@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use fleet::logs::LogArgs;
 
 use crate::sfu_address::SfuAddress;
 
@@ -84,19 +85,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub shutdown_delay: u64,
 
-    /// How logs are written to standard error.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, help_heading = "Logs")]
-    pub log_format: LogFormat,
-
-    /// What is logged, for example "info" or "calls_director=debug,warn".
-    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", help_heading = "Logs")]
-    pub log: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    pub logs: LogArgs,
 }
 
 /// `https://HOST:PORT`, where HOST is an IP address (IPv6 in brackets) or a name.

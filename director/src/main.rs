@@ -1,10 +1,9 @@
 //! `calls-director`: the front door of a fleet of SFUs.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context;
-use calls_director::cli::{Cli, Command, LogFormat, ServeArgs};
+use calls_director::cli::{Cli, Command, ServeArgs};
 use calls_director::director::Director;
 use calls_director::trip::HOLD;
 use calls_director::{discover, listen};
@@ -13,12 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Command::Serve(arguments) = Cli::parse().command;
-    start_logs(&arguments)?;
+    arguments.logs.start()?;
     // For the Kubernetes client; connections to SFUs name the provider themselves.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     serve(arguments).await
@@ -71,14 +69,4 @@ async fn wait_for_signal() -> std::io::Result<()> {
         _ = terminate.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted,
     }
-}
-
-fn start_logs(arguments: &ServeArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log).with_context(|| format!("--log {} is no filter", arguments.log))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match arguments.log_format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().init(),
-    }
-    Ok(())
 }

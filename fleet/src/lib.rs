@@ -3,6 +3,7 @@
 //! - [`config`]: the file the operator writes and the SFU reads, live.
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
 //! - [`keys`]: which secrets are good enough for API keys.
+//! - `logs` (feature `logs`): how every program logs.
 //! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
 //! - `probes` (feature `probes`): the listener of probes and metrics.
 //! - `tls` (feature `tls`): the certificate directory as TLS configurations of either side.
@@ -13,6 +14,8 @@ pub mod config;
 pub mod keys;
 #[cfg(feature = "tls")]
 pub mod listen;
+#[cfg(feature = "logs")]
+pub mod logs;
 pub mod names;
 #[cfg(feature = "probes")]
 pub mod probes;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use fleet::logs::LogArgs;
 
 use crate::traces::Endpoint;
 
@@ -63,18 +64,8 @@ pub struct RunArgs {
     /// Collector that traces of reconciles are sent to, over OTLP/HTTP. Default: none, and nothing is traced.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "http://HOST:PORT")]
     pub otlp_endpoint: Option<Endpoint>,
-    /// How logs are written.
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    #[command(flatten)]
+    pub logs: LogArgs,
 }
 
 #[derive(Debug, Args)]

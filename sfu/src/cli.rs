@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use fleet::logs::LogArgs;
 
 use crate::keys::Secret;
 
@@ -106,17 +107,8 @@ pub struct ServeArgs {
     #[arg(long, env = fleet::names::env::NODE_IP, value_name = "IP", help_heading = "In a cluster")]
     pub pod_node_ip: Option<IpAddr>,
 
-    /// How logs are written. What is written: RUST_LOG, as in `RUST_LOG=debug` or `RUST_LOG=calls_sfu::control=debug`.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
-    pub log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
+    #[command(flatten)]
+    pub logs: LogArgs,
 }
 
 /// An API key and its secret, as `KEY:SECRET`.

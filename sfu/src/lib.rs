@@ -15,7 +15,6 @@ pub mod fleet_api;
 pub mod health;
 pub mod keys;
 pub mod livekit;
-pub mod logging;
 pub mod metrics;
 mod page;
 pub mod program;

@@ -6,8 +6,8 @@ use clap::Parser as _;
 use fleet::names::EXIT_PORT_TAKEN;
 
 use crate::cli::{Cli, Command};
+use crate::serve;
 use crate::serve::PortTaken;
-use crate::{logging, serve};
 
 /// Kubernetes shows what is written here as the reason a container ended.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -15,7 +15,10 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Runs until told to stop. Errors are said on standard error.
 pub fn run() -> ExitCode {
     let Command::Serve(args) = Cli::parse().command;
-    logging::start(args.log_format);
+    if let Err(error) = args.logs.start() {
+        eprintln!("calls-sfu: {error}");
+        return ExitCode::FAILURE;
+    }
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
