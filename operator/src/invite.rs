@@ -1,6 +1,8 @@
 //! Invitation links: a link to a call's page with a signed permission to join in its fragment, which browsers do not
 //! send to servers or write to logs.
 
+use std::net::IpAddr;
+
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -52,6 +54,19 @@ pub fn link(url: &str, call: &str, key: &ApiKey, now: i64, ttl_seconds: i64) -> 
     Ok(format!("{}/c/{}#invite={token}", url.trim_end_matches('/'), escape(call)))
 }
 
+/// Whether browsers keep the microphone from the page at `url`: they give it to HTTPS and to the machine they run on alone
+/// (Secure Contexts, section 3.1).
+pub fn is_mute(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_local = host == "localhost" || host.ends_with(".localhost");
+    !is_local && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Percent-encodes everything but RFC 3986's unreserved characters.
 fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
@@ -75,6 +90,16 @@ mod tests {
 
     fn key() -> ApiKey {
         ApiKey { name: "APIx".into(), secret: "0123456789abcdef0123456789abcdef".into() }
+    }
+
+    #[test]
+    fn the_microphone_is_for_https_and_this_machine() {
+        for url in ["https://calls.example", "http://localhost:8080", "http://127.0.0.1", "http://[::1]:8080/c/a"] {
+            assert!(!is_mute(url), "{url}");
+        }
+        for url in ["http://10.200.0.2:31111", "http://calls.example/", "http://[2001:db8::1]:80"] {
+            assert!(is_mute(url), "{url}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use calls_operator::cli::{Cli, Command, RunArgs};
 use calls_operator::traces::Traces;
-use calls_operator::{api, link, preuninstall, run};
+use calls_operator::{api, invite, link, preuninstall, run};
 use clap::Parser as _;
 use tokio::runtime::Runtime;
 use tracing::warn;
@@ -31,7 +31,17 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => return operate(args, &runtime),
         Command::Crd => print!("{}", api::schema::crd_yaml()?),
-        Command::Link(args) => println!("{}", runtime.block_on(link::link(&args))?),
+        Command::Link(args) => {
+            let link = runtime.block_on(link::link(&args))?;
+            println!("{link}");
+            if invite::is_mute(&link) {
+                eprintln!(
+                    "calls-operator: this link is not HTTPS, and browsers give the microphone to HTTPS pages alone: put TLS \
+                     in front of Service {} (docs/install.md) and give that address with --url",
+                    args.name
+                );
+            }
+        }
         Command::Preuninstall => runtime.block_on(preuninstall::preuninstall())?,
     }
     Ok(ExitCode::SUCCESS)
