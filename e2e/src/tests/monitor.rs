@@ -6,12 +6,13 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::example::Example;
+use crate::cluster::process::wait_for;
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE};
 use crate::test::{Ring, Stage, Test};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[Test {
-    name: "a_pod_monitor_is_made_where_its_kind_is_installed",
+    name: "a_pod_monitor_comes_with_its_kind_and_goes_when_it_is_not_wanted",
     ring: Ring::Cluster,
     slow: false,
     run: a_pod_monitor_is_made,
@@ -26,12 +27,23 @@ fn a_pod_monitor_is_made(stage: &Stage) -> Result<()> {
     let kubectl = stage.kubectl()?;
     kubectl.apply(&crd())?;
     let get = [KIND, CALLS_NAME, "--namespace", CALLS_NAMESPACE];
-    let made = kubectl.wait(&get, NOTICED_LIMIT, |monitor| {
+    let watched = kubectl.wait(&get, NOTICED_LIMIT, |monitor| {
         monitor["spec"]["podMetricsEndpoints"][0]["path"].as_str().map(str::to_owned)
+    });
+    let goes = watched.and_then(|path| {
+        ensure!(path == "/metrics", "it does not look where metrics are but at {path}");
+        example.apply(|spec| spec["observability"] = json!({"monitors": "Never"}))?;
+        let is_gone = || {
+            let field = format!("metadata.name={CALLS_NAME}");
+            let list = ["get", KIND, "--namespace", CALLS_NAMESPACE, "--field-selector", &field];
+            kubectl.json(&list).is_ok_and(|list| list["items"].as_array().is_some_and(Vec::is_empty))
+        };
+        ensure!(wait_for(NOTICED_LIMIT, is_gone), "it stays when monitors are set to Never");
+        Ok(())
     });
     // What the next test finds is a cluster without that kind, as this one did.
     kubectl.run(&["delete", "crd", KIND, "--wait"])?;
-    ensure!(made? == "/metrics", "it does not look where metrics are");
+    goes?;
     example.wait_settled().map(drop)
 }
 
