@@ -97,11 +97,11 @@ async fn lead(
     ready.send_replace(false);
     metrics.leads(true);
 
-    let (stores, triggers) = Stores::start(&client);
+    let (stores, mut triggers) = Stores::start(&client);
     let monitoring = Monitoring::default();
     let discovery = tokio::spawn(monitoring.clone().follow(client.clone()));
     tokio::select! {
-        filled = stores.wait_until_filled() => filled?,
+        filled = stores.wait_until_filled(&mut triggers) => filled?,
         _ = is_leader.wait_for(|leads| !*leads) => return Ok(()),
     }
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(identity) };

@@ -57,9 +57,25 @@ macro_rules! stores {
             }
 
             /// Waits until every cache holds the state of the world.
-            pub async fn wait_until_filled(&self) -> Result<(), WatchEnded> {
-                $(self.$field.wait_until_ready().await.map_err(|_| WatchEnded(stringify!($field)))?;)+
-                self.nodes.wait_until_ready().await.map_err(|_| WatchEnded("nodes"))
+            ///
+            /// The triggers of meanwhile are dropped: each object is one, they may be more than wait in the queue, and
+            /// then the watches would wait as well. Whoever reconciles begins with every `CallsCluster` anyway.
+            pub async fn wait_until_filled(
+                &self,
+                triggers: &mut mpsc::Receiver<ObjectRef<Guarded>>,
+            ) -> Result<(), WatchEnded> {
+                let filled = async {
+                    $(self.$field.wait_until_ready().await.map_err(|_| WatchEnded(stringify!($field)))?;)+
+                    self.nodes.wait_until_ready().await.map_err(|_| WatchEnded("nodes"))
+                };
+                let dropping = async {
+                    while triggers.recv().await.is_some() {}
+                    std::future::pending().await
+                };
+                tokio::select! {
+                    filled = filled => filled,
+                    ended = dropping => ended,
+                }
             }
         }
     };
@@ -226,6 +242,36 @@ mod tests {
             object[key] = value.clone();
         }
         serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn caches_fill_with_more_objects_than_triggers_wait() {
+        let api = Arc::new(FakeApi::default());
+        let core = ["configmaps", "nodes", "pods", "secrets", "serviceaccounts", "services"]
+            .map(|kind| format!("/api/v1/{kind}"));
+        let named = [
+            "apps/v1/deployments",
+            "networking.k8s.io/v1/networkpolicies",
+            "policy/v1/poddisruptionbudgets",
+            "rbac.authorization.k8s.io/v1/rolebindings",
+            "rbac.authorization.k8s.io/v1/roles",
+        ]
+        .map(|kind| format!("/apis/{kind}"));
+        for path in core.iter().chain(&named) {
+            api.serve(path);
+        }
+        let n_objects = TRIGGER_QUEUE + 100;
+        for number in 0..n_objects {
+            let labels = json!({label::MANAGED_BY: label::MANAGED_BY_VALUE, label::INSTANCE: "blue"});
+            let name = format!("one-{number}");
+            let object = json!({"metadata": {"name": name, "namespace": "red", "labels": labels}});
+            api.put(&format!("/api/v1/namespaces/red/configmaps/{name}"), object);
+        }
+        let (stores, mut triggers) = Stores::start(&api.client());
+        let limit = std::time::Duration::from_mins(1);
+        let filled = tokio::time::timeout(limit, stores.wait_until_filled(&mut triggers)).await;
+        filled.expect("the watches wait for each other").unwrap();
+        assert_eq!(stores.config_maps.len(), n_objects);
     }
 
     #[tokio::test]

@@ -34,6 +34,9 @@ const DISK: &str = "1Ei";
 const MEDIA_PORT: u16 = 20000;
 const CONTROL_PORT: u16 = 20100;
 
+/// The label of the operator's pod.
+const OPERATOR_PODS: &str = "app.kubernetes.io/name=calls-operator";
+
 /// What was measured.
 #[derive(Clone, Debug)]
 pub struct Costs {
@@ -45,6 +48,8 @@ pub struct Costs {
     pub is_same_process: bool,
     /// What it wrote while nothing happened, but for its Lease.
     pub writes: Vec<String>,
+    /// From a kill until another operator is ready, which knows all of them.
+    pub replaced_in: Duration,
 }
 
 /// Makes `n_clusters`, waits until they are at rest, looks on for `idle`, and removes them.
@@ -60,7 +65,8 @@ pub fn measure(stage: &Stage, n_clusters: usize, idle: Duration) -> Result<Costs
     let writes = writes_within(&stage.audit_log(), idle)?;
     let now = operator_process(kubectl)?;
     let memory = process::memory_of(now).context("the operator's process is gone")?;
-    Ok(Costs { settled_in, memory, is_same_process: now == operator, writes })
+    let replaced_in = replace(kubectl)?;
+    Ok(Costs { settled_in, memory, is_same_process: now == operator, writes, replaced_in })
 }
 
 /// CallsClusters in a namespace of their own; they go when this is dropped, before the namespace does.
@@ -131,10 +137,21 @@ fn writes_within(audit_log: &Path, time: Duration) -> Result<Vec<String>> {
     Ok(events.iter().filter(|event| !is_lease(event)).filter_map(written).collect())
 }
 
+/// Kills the operator and waits until there is one that is ready.
+fn replace(kubectl: &Kubectl) -> Result<Duration> {
+    let began = Instant::now();
+    let pods = ["pods", "--namespace", OPERATOR_NAMESPACE, "--selector", OPERATOR_PODS];
+    kubectl.run(&[&["delete"], &pods[..], &["--grace-period=0", "--force", "--wait=false"]].concat())?;
+    let get = ["deployment", "calls-operator", "--namespace", OPERATOR_NAMESPACE];
+    // What the Deployment says of the killed pod must have been seen first.
+    kubectl.wait(&get, SETTLED_LIMIT, |deployment| deployment["status"]["readyReplicas"].is_null().then_some(()))?;
+    kubectl.wait(&get, SETTLED_LIMIT, |deployment| (deployment["status"]["readyReplicas"] == 1).then_some(()))?;
+    Ok(began.elapsed())
+}
+
 /// The process of the operator: there is one, as the chart installs it.
 fn operator_process(kubectl: &Kubectl) -> Result<i32> {
-    let selector = "app.kubernetes.io/name=calls-operator";
-    let pods = kubectl.json(&["get", "pods", "--namespace", OPERATOR_NAMESPACE, "--selector", selector])?;
+    let pods = kubectl.json(&["get", "pods", "--namespace", OPERATOR_NAMESPACE, "--selector", OPERATOR_PODS])?;
     let pods: Vec<&Value> =
         pods["items"].as_array().into_iter().flatten().filter(|pod| pod["status"]["phase"] == "Running").collect();
     let [pod] = pods[..] else { bail!("there are {} operators", pods.len()) };

@@ -79,6 +79,11 @@ fn cost_rows(costs: &clusters::Costs, options: &BenchOptions) -> Vec<Row> {
             costs.writes.len().to_string(),
             "0",
         ),
+        row(
+            format!("operator {with}: ready again after a kill in"),
+            format!("{:.0} s", costs.replaced_in.as_secs_f64()),
+            "",
+        ),
         row(format!("operator {with}: all made and named in"), format!("{:.0} s", costs.settled_in.as_secs_f64()), ""),
     ]
 }
