@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use fleet::api::{AccessToken, MAX_CALL_NAME};
+use fleet::api::{AccessToken, MAX_CALL_NAME, bearer};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Uri, header};
 use serde::Deserialize;
@@ -71,9 +71,9 @@ pub fn is_websocket(head: &Parts) -> bool {
 
 /// The access token: the header wins over the query.
 fn token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str>> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into());
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) = authorization.and_then(bearer) {
+        return Some(token.into());
     }
     let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.find(|(name, _)| name == "access_token").map(|(_, token)| token)
@@ -172,6 +172,10 @@ mod tests {
         let uri = format!("/rtc?access_token={}", token_for("query"));
         let bearer = format!("bearer {}", token_for("header"));
         assert_eq!(wanted(&uri, &[("Authorization", &bearer)]), Wanted::About("header".into()));
+        // Somebody else's header is no reason not to look further: the SFU does, and would take the join anywhere.
+        for other in ["Basic dXNlcjpwYXNz", "Bearer", ""] {
+            assert_eq!(wanted(&uri, &[("Authorization", other)]), Wanted::About("query".into()), "{other}");
+        }
     }
 
     #[test]

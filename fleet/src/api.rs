@@ -79,7 +79,7 @@ pub enum Protocol {
 #[serde(rename_all = "camelCase")]
 pub struct AddressProblem {
     /// PascalCase, becomes a condition's reason: `StunUnreachable`, `StunDisagreement`, `NameNotResolved`,
-    /// `NoAddress`.
+    /// `NoIPv4Address`, `NoAddress`.
     pub reason: String,
     /// A sentence for people.
     pub message: String,
@@ -165,6 +165,13 @@ pub struct Placement {
     /// The call runs at the answering SFU itself. That is a fact and stands above any claim.
     #[serde(default)]
     pub running: bool,
+}
+
+/// The token in an `Authorization` header (RFC 6750, section 2.1). `None` for other schemes, as Basic, which are of whoever
+/// stands in front of us: the token is in the query then.
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]

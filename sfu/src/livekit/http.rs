@@ -6,7 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use fleet::api::REFUSED_HEADER;
+use fleet::api::{REFUSED_HEADER, bearer};
 
 use super::join::{Join, JoinError, JoinQuery};
 use super::socket;
@@ -80,9 +80,7 @@ impl IntoResponse for Refusal {
 fn token_of<'a>(query: &'a JoinQuery, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     header
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim())
+        .and_then(bearer)
         .or(query.access_token.as_deref())
         .filter(|token| !token.is_empty())
         .ok_or(TokenError::Missing)
