@@ -65,7 +65,8 @@ enum ClaimError {
     Body,
     #[error("no answer within {} s", CLAIM_LIMIT.as_secs())]
     TimedOut,
-    /// The client's token does not open the call: an answer, which every registrar would give.
+    /// The client's token does not open the call: an answer, but not the last word. While `auth.secretName` changes, SFUs
+    /// of two revisions stand side by side, and each knows its own keys.
     #[error("the client's token is refused")]
     NotAdmitted(String),
 }
@@ -118,14 +119,14 @@ impl Router {
 
     /// Asks registrars until the claim stands; the call and the name of its SFU. `None` if none of them answers.
     async fn claim(&self, mut round: Round) -> Result<Option<(String, String)>, NoRoute> {
+        let mut refusal = None;
         loop {
             match round.next_step() {
                 Step::Ask(registrar, claim) => {
                     match tokio::time::timeout(CLAIM_LIMIT, self.ask(&registrar, &claim)).await {
                         Ok(Ok(placement)) => round.answered(placement),
                         Ok(Err(ClaimError::NotAdmitted(why))) => {
-                            self.metrics.claimed(ClaimOutcome::NotAdmitted);
-                            return Err(NoRoute::NotAdmitted(why));
+                            refusal.get_or_insert(why);
                         }
                         Ok(Err(error)) => {
                             warn!(sfu = %registrar, %error, "registrar does not answer; the next is asked");
@@ -144,6 +145,10 @@ impl Router {
                     return Ok(Some((call, sfu)));
                 }
                 Step::Failed => {
+                    if let Some(why) = refusal {
+                        self.metrics.claimed(ClaimOutcome::NotAdmitted);
+                        return Err(NoRoute::NotAdmitted(why));
+                    }
                     self.metrics.claimed(ClaimOutcome::Failed);
                     return Ok(None);
                 }
