@@ -1,4 +1,4 @@
-//! What operator, director and SFU say to each other: plain types, no behaviour that needs a client, a socket or a clock.
+//! What operator, director and SFU say to each other, as plain types; and, behind features, what they serve and log alike.
 //!
 //! - [`config`]: the file the operator writes and the SFU reads, live.
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).

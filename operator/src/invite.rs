@@ -38,6 +38,8 @@ pub enum InviteError {
 
 /// A link to `call` on the page at `url`, valid from `now` for `ttl_seconds`.
 pub fn link(url: &str, call: &str, key: &ApiKey, now: i64, ttl_seconds: i64) -> Result<String, InviteError> {
+    // As the page reads it from the link's path.
+    let call = call.trim();
     if call.is_empty() || call.len() > fleet::api::MAX_CALL_NAME {
         return Err(InviteError::CallName);
     }

@@ -16,6 +16,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -91,12 +92,12 @@ impl Traces {
             .with_endpoint(format!("{}{PATH}", endpoint.0))
             .with_http_client(Sender { client: HyperClient::builder(TokioExecutor::new()).build_http(), runtime })
             .build()?;
-        let mut resource = Resource::builder();
-        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+        let mut resource = Resource::builder().with_attribute(version);
+        if !is_named() {
             resource = resource.with_service_name(SERVICE);
         }
-        let version = opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-        let resource = resource.with_attribute(version).build();
+        let resource = resource.build();
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         Ok(Self { provider })
     }
@@ -119,6 +120,13 @@ impl Traces {
     pub fn finish(&self) -> Result<(), OTelSdkError> {
         self.provider.shutdown_with_timeout(SEND_LIMIT)
     }
+}
+
+/// Whether the environment gives the service a name, in one of its two ways.
+fn is_named() -> bool {
+    let attributes = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    std::env::var_os("OTEL_SERVICE_NAME").is_some()
+        || attributes.split(',').any(|pair| pair.trim_start().starts_with("service.name="))
 }
 
 /// Posts batches. The SDK asks from a thread without a runtime, and connections need one.
