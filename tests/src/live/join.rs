@@ -32,6 +32,7 @@ pub struct Join {
     /// Where its websocket comes from.
     pub(super) from: Ipv4Addr,
     pub(super) recorded: bool,
+    pub(super) keeps_frames: bool,
     pub(super) frames: Frames,
 }
 
@@ -48,6 +49,7 @@ impl Join {
             reach: Reach::Udp(Ipv4Addr::LOCALHOST),
             from: Ipv4Addr::LOCALHOST,
             recorded: false,
+            keeps_frames: false,
             frames: Frames::Binary,
         }
     }
@@ -93,6 +95,12 @@ impl Join {
     /// Keeps copies of the datagrams it sends.
     pub fn recorded(mut self) -> Self {
         self.recorded = true;
+        self
+    }
+
+    /// Keeps the frames it hears, as they are: see [`Seen::kept`](super::Seen::kept).
+    pub fn keeping_frames(mut self) -> Self {
+        self.keeps_frames = true;
         self
     }
 

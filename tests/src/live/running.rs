@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::person::Shared;
-use super::seen::frame;
+use super::seen::{Payloads, frame};
 use super::{Join, Mode};
 
 /// Between two frames of audio.
@@ -82,6 +82,9 @@ impl Running {
         let mut publisher = Peer::new(join.reach).await?;
         if join.recorded {
             publisher.record();
+        }
+        if join.keeps_frames {
+            shared.update(|seen| seen.kept = Some(Payloads::default()));
         }
         let voice = join.speaks.then(|| format!("{}-voice", join.identity));
         let mut voices = BTreeMap::new();

@@ -20,6 +20,16 @@ pub struct Heard {
     pub mid: String,
 }
 
+/// Payloads in the order in which they came. Shown as their number: a test that fails has something better to say.
+#[derive(Default)]
+pub struct Payloads(pub Vec<Vec<u8>>);
+
+impl std::fmt::Debug for Payloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} payloads", self.0.len())
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Seen {
     pub connected: bool,
@@ -45,6 +55,8 @@ pub struct Seen {
     /// Data packets and the channels they came on.
     pub data: Vec<(String, proto::DataPacket)>,
     frames: HashMap<u64, Heard>,
+    /// Every frame as it came, if the client joined to keep them.
+    pub kept: Option<Payloads>,
     /// What ended a peer connection.
     pub failure: Option<String>,
 }
@@ -124,6 +136,9 @@ impl Seen {
     }
 
     pub(super) fn hear(&mut self, mid: &str, frame: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.0.push(frame.to_vec());
+        }
         let Some((track, index)) = read(frame) else { return };
         let now = Instant::now();
         let heard = self.frames.entry(track).or_insert(Heard {
@@ -148,7 +163,7 @@ impl Seen {
 }
 
 /// A frame that says whose it is and which.
-pub(super) fn frame(cid: &str, index: u64) -> Vec<u8> {
+pub fn frame(cid: &str, index: u64) -> Vec<u8> {
     let mut frame = vec![0; 80];
     // A valid Opus table-of-contents byte: CELT, 20 ms, mono, one frame (RFC 6716, section 3.1).
     frame[0] = 0xf8;

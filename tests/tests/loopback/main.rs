@@ -16,3 +16,4 @@ mod simulate;
 mod speakers;
 mod tcp;
 mod tokens;
+mod webrtc_crate;
