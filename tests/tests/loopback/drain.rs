@@ -15,12 +15,19 @@ async fn a_server_that_is_told_to_stop_sends_everybody_elsewhere_and_ends() {
     let token = server.key.token("another", "cem").expect("a token");
     let path = join_path(&token, PROTOCOL, proto::JoinRequest::default());
     server.terminate();
-    for person in [&ana, &ben] {
-        let leave = person.leave_received().await;
+    // It still answers for a moment, so that clients hear why; whoever asks all the time does.
+    let asked = async {
+        loop {
+            let ready = server.get("/readyz").await;
+            if ready.status != 200 {
+                return (ready, upgrade(server.http(), &path).await);
+            }
+        }
+    };
+    let (anas, bens, (ready, refused)) = tokio::join!(ana.leave_received(), ben.leave_received(), asked);
+    for leave in [anas, bens] {
         assert_eq!((leave.action(), leave.reason()), (Action::Reconnect, proto::DisconnectReason::ServerShutdown));
     }
-    // It still answers for a moment, so that clients hear why.
-    let (refused, ready) = tokio::join!(upgrade(server.http(), &path), server.get("/readyz"));
     assert_eq!(refused.status, 503, "{refused:?}");
     assert_eq!(refused.header("x-calls-refused"), Some("draining"));
     assert_eq!(ready.status, 503);
