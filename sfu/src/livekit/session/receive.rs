@@ -19,6 +19,8 @@ pub struct Receptions {
     /// Tracks the client has no use for (it rejected their m-line, or there is no room), and who publishes them: offering
     /// them again and again would never end.
     refused: BTreeMap<TrackId, ParticipantId>,
+    /// Copies that ended otherwise than by a reconciliation, which the next one tells of.
+    ended: Vec<SubscriptionKey>,
     /// What was not told yet.
     heard: Heard,
     /// SSRCs are counted, not drawn: two copies on one transport must never share one.
@@ -139,7 +141,7 @@ impl Session {
         scope: Scope<'_>,
         wanted: &[(&Participant, &Track, Target)],
     ) -> Reconciled {
-        let mut done = Reconciled::default();
+        let mut done = Reconciled { removed: std::mem::take(&mut self.receptions.ended), ..Reconciled::default() };
         let ids: BTreeSet<_> = wanted.iter().map(|(_, track, _)| &track.id).collect();
         for track in self.receptions.unwanted(scope, &ids) {
             done.removed.extend(self.stop(context, &track));
@@ -206,7 +208,8 @@ impl Session {
     pub(super) fn lose(&mut self, context: &mut Context, subscriptions: &[SubscriptionKey]) {
         for subscription in subscriptions {
             if let Some(track) = self.receptions.track_of(*subscription).cloned() {
-                self.stop(context, &track);
+                let ended = self.stop(context, &track);
+                self.receptions.ended.extend(ended);
             }
         }
     }
@@ -216,7 +219,8 @@ impl Session {
         for subscription in subscriptions {
             if let Some(track) = self.receptions.track_of(*subscription).cloned() {
                 let publisher = self.receptions.by_track.get(&track).map(|reception| reception.publisher.clone());
-                self.stop(context, &track);
+                let ended = self.stop(context, &track);
+                self.receptions.ended.extend(ended);
                 self.receptions.refused.extend(publisher.map(|publisher| (track, publisher)));
             }
         }
