@@ -75,19 +75,25 @@ pub async fn dereference(
     monitors_installed: bool,
 ) -> Result<Dereferenced, DereferenceError> {
     let Identity { name, namespace, .. } = identity;
-    let secrets = of_cluster(&stores.secrets, namespace, name.as_str());
+    let secrets = || of_cluster(&stores.secrets, namespace, name.as_str());
+    let pods = || -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
+        let pods = of_cluster(&stores.pods, namespace, name.as_str());
+        pods.into_iter().partition(|pod| component(pod.as_ref()) == label::COMPONENT_SFU)
+    };
+    // What takes time comes first. The caches are read after it: a Secret that was deleted meanwhile must not be made
+    // again as it was, because somebody may have seen what is in it.
+    let (asked, _) = pods();
+    let reports = ask(stored_certificates(name, &secrets()).leaves.get(&Role::Operator), &asked).await;
+    let keys = keys(cluster, name, &secrets(), namespace, client).await?;
     let deployments = of_cluster(&stores.deployments, namespace, name.as_str());
-    let pods = of_cluster(&stores.pods, namespace, name.as_str());
-    let (sfu_pods, director_pods): (Vec<_>, Vec<_>) =
-        pods.into_iter().partition(|pod| component(pod.as_ref()) == label::COMPONENT_SFU);
-    let certificates = stored_certificates(name, &secrets);
+    let (sfu_pods, director_pods) = pods();
     Ok(Dereferenced {
-        keys: keys(cluster, name, &secrets, namespace, client).await?,
+        keys,
         nodes: nodes(&stores.nodes.state(), &cluster.spec.sfu.pod_template.node_selector),
         director: deployments.iter().find(|one| component(one.as_ref()) == label::COMPONENT_DIRECTOR).cloned(),
         deployments: deployments.into_iter().filter(|one| component(one.as_ref()) == label::COMPONENT_SFU).collect(),
-        reports: ask(certificates.leaves.get(&Role::Operator), &sfu_pods).await,
-        certificates,
+        reports,
+        certificates: stored_certificates(name, &secrets()),
         sfu_pods,
         director_pods,
         monitors_installed,
