@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: the file the operator writes and the SFU reads, live.
 //! - [`api`]: what the SFU answers on its control port (JSON over HTTPS with client certificates).
+//! - [`invite`]: what an invitation link says.
 //! - [`keys`]: which secrets are good enough for API keys.
 //! - `logs` (feature `logs`): how every program logs.
 //! - [`names`]: labels, paths, environment variables and port arithmetic, defined here and nowhere else.
@@ -11,6 +12,7 @@
 
 pub mod api;
 pub mod config;
+pub mod invite;
 pub mod keys;
 #[cfg(feature = "tls")]
 pub mod listen;

@@ -3,29 +3,11 @@
 
 use std::net::IpAddr;
 
+use fleet::invite::{AUDIENCE, Invite};
 use jsonwebtoken::{EncodingKey, Header};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::keys::ApiKey;
-
-/// Who an invitation is for: the page, not the media API.
-pub const AUDIENCE: &str = "calls-page";
-
-/// Claims of an invitation (RFC 7519).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invite {
-    /// Name of the API key that signed it.
-    pub iss: String,
-    /// End, seconds since 1970.
-    pub exp: i64,
-    /// Beginning, seconds since 1970.
-    pub nbf: i64,
-    /// [`AUDIENCE`].
-    pub aud: String,
-    /// Name of the call.
-    pub call: String,
-}
 
 /// Why no link could be made.
 #[derive(Debug, Error)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fleet::invite::{AUDIENCE, Invite};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use sfu_core::call::host::HOST_ATTRIBUTE;
@@ -18,8 +19,6 @@ use crate::keys::{Keys, Secret};
 
 /// Clocks of issuer and server may differ by this much.
 const LEEWAY_SECONDS: u64 = 60;
-/// Audience of an invitation, so that it is never taken for an access token.
-const INVITE_AUDIENCE: &str = "calls-page";
 
 /// What a token says. Fields it does not name are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -250,21 +249,10 @@ fn sign_raw(claims: &impl Serialize, secret: &Secret) -> Result<String, TokenErr
         .map_err(|_| TokenError::Malformed)
 }
 
-/// An invitation to a call, as a link's fragment carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invite {
-    pub iss: String,
-    pub aud: String,
-    pub exp: u64,
-    pub nbf: u64,
-    /// Name of the call it opens.
-    pub call: String,
-}
-
 /// The call an invitation opens.
 pub fn verify_invite(token: &str, keys: &Keys) -> Result<String, TokenError> {
     let mut validation = Validation::new(Algorithm::HS256);
-    validation.set_audience(&[INVITE_AUDIENCE]);
+    validation.set_audience(&[AUDIENCE]);
     verify_with::<Invite>(token, keys, &validation).map(|invite| invite.call)
 }
 
@@ -366,14 +354,9 @@ mod tests {
 
     #[test]
     fn an_invitation_opens_its_call_and_is_no_access_token() {
-        let now = unix_now().as_secs();
-        let invite = Invite {
-            iss: "devkey".into(),
-            aud: INVITE_AUDIENCE.into(),
-            exp: now + 60,
-            nbf: now,
-            call: "standup".into(),
-        };
+        let now = i64::try_from(unix_now().as_secs()).unwrap();
+        let invite =
+            Invite { iss: "devkey".into(), aud: AUDIENCE.into(), exp: now + 60, nbf: now, call: "standup".into() };
         let token = sign_raw(&invite, &Secret::new("secret")).unwrap();
         assert_eq!(verify_invite(&token, &keys()).unwrap(), "standup");
         assert!(verify(&token, &keys()).unwrap().video.is_none());
