@@ -7,6 +7,7 @@
 //! What is decided (addresses, configuration files, which process is ours) is pure and tested; what is done is a thin
 //! layer of `ip`, `nsenter`, `ctr`, `kubectl` and `helm`.
 
+pub mod audit;
 pub mod bench;
 pub mod binaries;
 pub mod browser;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::audit::{AuditTail, written};
+use crate::audit::{AuditTail, written};
 use crate::cluster::process::{self, Memory};
 use crate::install::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 use crate::kubectl::{Kubectl, condition};

@@ -2,7 +2,6 @@
 //!
 //! Tests in `tests/targets.rs` measure the same and allow ten times as much.
 
-pub mod audit;
 pub mod clusters;
 pub mod start;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::audit::{AuditTail, received_at};
+use crate::audit::{AuditTail, received_at};
 use crate::cluster::process::{self, wait_for};
 use crate::http::get;
 use crate::test::{Stage, TestNamespace};

@@ -1,7 +1,6 @@
 //! What the example's SFUs say they hold: their metrics, read where they are.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use super::example::Example;
 use crate::cluster::process::wait_for;
+use crate::http;
 
 /// Where SFUs of the example say how they are, by slot.
 const HEALTH_PORTS: [u16; 2] = [9444, 9446];
@@ -61,7 +61,7 @@ fn holding(pod: &Value) -> Result<Holding> {
 pub fn metrics(pod: &Value) -> Result<String> {
     let slot: usize = text(&pod["metadata"]["labels"]["callscluster.io/slot"]).parse()?;
     let address: Ipv4Addr = text(&pod["status"]["hostIP"]).parse()?;
-    get(SocketAddr::from((address, HEALTH_PORTS[slot])), "/metrics")
+    http::get((address, HEALTH_PORTS[slot]), "/metrics")
 }
 
 fn gauge(metrics: &str, name: &str) -> Result<f64> {
@@ -71,15 +71,4 @@ fn gauge(metrics: &str, name: &str) -> Result<f64> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-/// Asks in the plainest HTTP there is.
-fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let limit = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::example::Example;
+use crate::audit;
 use crate::cluster::process::wait_for;
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE, OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 use crate::test::{Ring, Stage, Test};
@@ -152,13 +153,11 @@ fn granted(stage: &Stage, instance: &str) -> Result<BTreeSet<Right>> {
 /// What an account did from then on, and what it was refused, as the API server wrote it down. Server-side apply of an
 /// object that was not there needs the right to create it, and is written down as a patch that created.
 fn used(stage: &Stage, account: &str, since: &str) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
-    let log = std::fs::read_to_string(stage.audit_log())?;
     let (mut used, mut refused) = (BTreeSet::new(), BTreeSet::new());
-    let events = log.lines().filter(|line| line.contains(account));
-    for event in events.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for event in audit::of_account(&stage.audit_log(), account)? {
         let object = &event["objectRef"];
         let is_before = event["requestReceivedTimestamp"].as_str().is_none_or(|at| at < since);
-        if is_before || event["user"]["username"] != account || !object["resource"].is_string() {
+        if is_before || !object["resource"].is_string() {
             continue;
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! What the API server wrote down of requests since a moment.
+//! What the API server wrote down of requests.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,6 +13,23 @@ use time::format_description::well_known::Rfc3339;
 
 /// Verbs that change something.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+
+/// The requests of one account that are known, oldest first: a log that grew too long is beside the one it is now.
+pub fn of_account(log: &Path, account: &str) -> Result<Vec<Value>> {
+    let folder = log.parent().context("the audit log is in no folder")?;
+    let mut logs: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path != log && path.extension() == log.extension())
+        .collect();
+    // Their names have the time they were set aside.
+    logs.sort();
+    logs.push(log.to_path_buf());
+    let mut events = Vec::new();
+    for path in logs {
+        events.extend(events_of(&std::fs::read_to_string(path)?, account));
+    }
+    Ok(events)
+}
 
 /// The audit log from a moment on. The API server writes an event before it answers the request.
 #[derive(Debug)]
@@ -92,9 +109,11 @@ mod tests {
         file.write_all((line("me", "patch") + &line("you", "delete")).as_bytes()).expect("written");
         fs::rename(&log, folder.join("audit-1.log")).expect("set aside");
         fs::write(&log, line("me", "update")).expect("written");
-        let events = tail.of_account("me").expect("read");
-        let verbs: Vec<&str> = events.iter().filter_map(|event| event["verb"].as_str()).collect();
-        assert_eq!(verbs, ["patch", "update"]);
+        let verbs = |events: Vec<Value>| {
+            events.iter().filter_map(|event| event["verb"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(verbs(tail.of_account("me").expect("read")), ["patch", "update"]);
+        assert_eq!(verbs(of_account(&log, "me").expect("read")), ["create", "patch", "update"]);
         fs::remove_dir_all(folder).expect("removed");
     }
 
