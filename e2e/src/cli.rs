@@ -16,7 +16,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Everything is built into one cache folder: $CALLS_E2E_CACHE, or calls-operator below $XDG_CACHE_HOME (~/.cache).
+Kubernetes, images and the cluster are in one cache folder: $CALLS_E2E_CACHE, or calls-operator below $XDG_CACHE_HOME (~/.cache).
 
 Examples:
   cargo e2e up                      two nodes, the operator, one CallsCluster; prints the page's address

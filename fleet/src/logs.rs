@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::{Args, ValueEnum};
 use tracing::Subscriber;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -17,7 +17,7 @@ pub struct LogArgs {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logs")]
     pub log_format: LogFormat,
 
-    /// What is logged: a level, or levels by module, as "debug" or "warn,calls_sfu::control=debug".
+    /// What is logged: a level, or levels by module, as "debug" or "warn,kube=debug".
     #[arg(
         long,
         env = "RUST_LOG",
@@ -67,8 +67,13 @@ impl LogArgs {
     }
 }
 
-fn checked(filter: &str) -> Result<String, ParseError> {
-    EnvFilter::try_new(filter).map(|_| filter.to_owned())
+/// A word alone would name a module and silence everything else, which is seldom meant.
+fn checked(filter: &str) -> Result<String, String> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = filter.split(',').find(|part| part.chars().all(char::is_alphabetic) && !is_level(part)) {
+        return Err(format!("{word:?} is no level: use off, error, warn, info, debug or trace, or MODULE=LEVEL"));
+    }
+    EnvFilter::try_new(filter).map(|_| filter.to_owned()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -91,6 +96,8 @@ mod tests {
             let program = Program::try_parse_from(["program", "--log", filter]).ok().unwrap();
             assert!(program.logs.layer::<Registry>().is_ok(), "{filter}");
         }
-        assert!(Program::try_parse_from(["program", "--log", "calls_sfu=loud"]).is_err());
+        for filter in ["calls_sfu=loud", "verbose", "info,verbose"] {
+            assert!(Program::try_parse_from(["program", "--log", filter]).is_err(), "{filter}");
+        }
     }
 }

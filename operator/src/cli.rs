@@ -83,8 +83,17 @@ pub struct LinkArgs {
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_ttl)]
     pub ttl: Duration,
     /// Where people reach the page. Default: the first node's address and the NodePort of the CallsCluster's Service.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     pub url: Option<String>,
+}
+
+/// What a page's address can be: paths are added to it.
+fn parse_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    if rest.is_empty() || rest.starts_with('/') || text.contains(['?', '#']) || text.contains(char::is_whitespace) {
+        return Err("it must be as people open it, https://HOST".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads `90m`, `12h`, `30d`.
@@ -111,6 +120,16 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_pages_address_has_a_scheme_and_a_host() {
+        for url in ["https://calls.example", "http://10.0.0.1:31111/", "https://calls.example/base"] {
+            assert!(parse_url(url).is_ok(), "{url}");
+        }
+        for url in ["", "calls.example", "https://", "http:///c", "https://x/y?z", "ftp://x", "https://x y"] {
+            assert!(parse_url(url).is_err(), "{url}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,5 +1,6 @@
 //! The program: reads the command line, sets up logs, does what it is told.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -30,7 +31,9 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start threads")?;
     match cli.command {
         Command::Run(args) => return operate(args, &runtime),
-        Command::Crd => print!("{}", api::schema::crd_yaml()?),
+        Command::Crd => {
+            std::io::stdout().write_all(api::schema::crd_yaml()?.as_bytes()).context("failed to print the CRD")?;
+        }
         Command::Link(args) => {
             let link = runtime.block_on(link::link(&args))?;
             println!("{link}");

@@ -60,7 +60,13 @@ pub struct ServeArgs {
     pub node_ip: Vec<Ipv4Addr>,
 
     /// UDP port of the media, for everybody.
-    #[arg(long, value_name = "PORT", default_value_t = 7882, help_heading = "Media")]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 7882,
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "Media"
+    )]
     pub udp_port: u16,
 
     /// TCP port of the media, for clients whose network lets no UDP through; 0 turns it off.

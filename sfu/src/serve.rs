@@ -71,9 +71,12 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     let page = format!("http://{}", http.local_addr()?);
     println!("Calls are served at {page}");
     println!("  Open it in a browser, name a call, and give its link to others on this machine.");
-    println!("  Media: UDP {} and TCP {} on {}.", args.udp_port, args.tcp_port, join(&addresses));
+    let tcp = if args.tcp_port == 0 { String::new() } else { format!(" and TCP {}", args.tcp_port) };
+    println!("  Media: UDP {}{tcp} on {}.", args.udp_port, join(&addresses));
     let key = core.app.keys.signing().map_or_else(String::new, |(key, _)| key);
-    println!("  LiveKit clients: {}, API key {key}. Press Ctrl-C to stop.", page.replace("http", "ws"));
+    // The well-known one is no secret.
+    let secret = if args.api_keys.is_empty() { ", secret secret" } else { "" };
+    println!("  LiveKit clients: {}, API key {key}{secret}. Press Ctrl-C to stop.", page.replace("http", "ws"));
 
     if let Some(warning) = well_known_key_warning(&args) {
         println!("  {warning}");

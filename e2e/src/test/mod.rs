@@ -120,6 +120,10 @@ pub fn run(paths: &Paths, progress: &Progress, options: &TestOptions) -> Result<
     let chosen: Vec<Test> =
         tests::all().into_iter().filter(|test| only.has(test) && (options.slow || !test.slow)).collect();
     if options.list {
+        if chosen.is_empty() {
+            progress.say("No test of the outer rings is called that, nor is any in that ring.");
+            return Ok(ExitCode::FAILURE);
+        }
         for test in &chosen {
             println!("{:<10} {}{}", test.ring.name(), test.name, if test.slow { "  (slow)" } else { "" });
         }
