@@ -141,6 +141,7 @@ impl Sfu {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, mut datagram: Vec<u8>) {
         let path = Path::Udp { remote: from, local: Some(self.address.ip()) };
         self.engine.handle_datagram(now, path, &mut datagram);
+        self.engine.handle_timeout(now);
     }
 
     pub fn handle_timeout(&mut self, now: Time) {

@@ -118,6 +118,7 @@ impl Engine {
             return;
         };
         let Route::Media { track: index, layer } = route else { return };
+        self.forward_burst(now);
         if let Some(track) = self.tracks.get_mut(index) {
             track.end_source(layer);
         }

@@ -1,7 +1,10 @@
 //! Copies of a packet for all who subscribe to its track.
 
+use arrayvec::ArrayVec;
+
 use super::Engine;
 use super::arena::TrackIndex;
+use super::burst::{Fresh, MAX_BURST};
 use super::command::{Codec, Target};
 use super::event::Event;
 use super::output::Output;
@@ -47,24 +50,17 @@ pub(super) fn descriptor_of(codec: Codec, packet: &Packet) -> Option<Descriptor>
 }
 
 impl Engine {
-    /// Sends a packet of the history to all who get its layer.
-    pub(super) fn forward(&mut self, now: Time, index: TrackIndex, layer: u8, sequence: u64) {
+    /// Sends packets of one layer to all who get it, each subscriber's together.
+    pub(super) fn forward(&mut self, now: Time, burst: &[Fresh]) {
+        let Some(&Fresh { track: index, layer, .. }) = burst.first() else { return };
         let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
         let Some(track) = tracks.get(index) else { return };
-        let Some(original) = Original::new(now, track, layer, sequence) else { return };
+        let originals = burst.iter().filter_map(|fresh| Original::new(now, track, layer, fresh.sequence));
+        let originals: ArrayVec<Original<'_>, MAX_BURST> = originals.take(MAX_BURST).collect();
         for subscription in &track.subscriptions {
             let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
             let Some(transport) = transports.get_mut(subscription.transport) else { continue };
-            let began = subscription.switch(&original, transport);
-            subscription.send(&original, transport, output, &mut scratch.copy);
-            if began {
-                // The keyframe's first packet may have come last: then what overtook it follows now.
-                for later in sequence + 1..=original.source.highest() {
-                    if let Some(original) = Original::new(now, track, layer, later) {
-                        subscription.send(&original, transport, output, &mut scratch.copy);
-                    }
-                }
-            }
+            subscription.forward(&originals, transport, output, &mut scratch.copy);
         }
     }
 
@@ -125,6 +121,25 @@ impl Engine {
 }
 
 impl Subscription {
+    /// Sends what it gets of a burst.
+    fn forward(&mut self, burst: &[Original<'_>], transport: &mut Transport, output: &mut Output, copy: &mut Vec<u8>) {
+        for original in burst {
+            let began = self.switch(original, transport);
+            self.send(original, transport, output, copy);
+            if began {
+                // The keyframe's first packet may have come last: what overtook it follows now, and with it the rest of
+                // the burst.
+                let Original { now, track, layer, packet, source, .. } = *original;
+                for later in packet.sequence + 1..=source.highest() {
+                    if let Some(original) = Original::new(now, track, layer, later) {
+                        self.send(&original, transport, output, copy);
+                    }
+                }
+                return;
+            }
+        }
+    }
+
     /// Goes over to the packet's stream, if it waits for that and can begin here.
     fn switch(&mut self, original: &Original<'_>, transport: &Transport) -> bool {
         let Original { packet, source, .. } = original;

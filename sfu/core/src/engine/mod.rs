@@ -4,11 +4,12 @@
 //! events for control, the next deadline. It must not know: calls, participants, SDP, LiveKit.
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
-//! opens media and finds its track, `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend`
-//! answer NACKs, `report` writes RTCP when `schedule` says that it is time, `execute` does what control commands.
+//! opens media and finds its track, `burst` gathers what comes at once, `forward` writes a copy for each subscriber,
+//! `feedback` reads RTCP and has `resend` answer NACKs, `report` writes RTCP when `schedule` says that it is time, `execute` does what control commands.
 
 mod allowance;
 mod arena;
+mod burst;
 mod config;
 mod connect;
 mod connectivity;
@@ -33,6 +34,7 @@ pub mod path;
 use std::collections::HashMap;
 
 use self::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
+use self::burst::Burst;
 use self::command::Command;
 use self::event::Event;
 use self::output::Output;
@@ -53,9 +55,11 @@ pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Traffic};
 
 /// The media of many transports.
 ///
-/// After every call of a `handle_*` method, call [`poll_transmit`](Self::poll_transmit) and
+/// Hand over all datagrams there are, then call [`handle_timeout`](Self::handle_timeout), which forwards them as one
+/// burst. After it, and after every command, call [`poll_transmit`](Self::poll_transmit) and
 /// [`poll_event`](Self::poll_event) until there is nothing left, then ask [`poll_timeout`](Self::poll_timeout) when to
-/// call [`handle_timeout`](Self::handle_timeout). Events may wait while control has no room for them.
+/// call [`handle_timeout`](Self::handle_timeout) if nothing comes before. Events may wait while control has no room for
+/// them.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -65,6 +69,8 @@ pub struct Engine {
     subscriptions: Arena<SubscriptionIndex, Subscription>,
     schedule: Schedule,
     index: Indices,
+    /// Empty after [`handle_timeout`](Self::handle_timeout).
+    burst: Burst,
     output: Output,
     scratch: Scratch,
 }
@@ -101,12 +107,14 @@ impl Engine {
             subscriptions: Arena::default(),
             schedule: Schedule::default(),
             index: Indices::default(),
+            burst: Burst::default(),
             output: Output::default(),
             scratch: Scratch::default(),
         }
     }
 
-    /// Takes a datagram that arrived on `path`. Media is decrypted in place, so `datagram` is used up.
+    /// Takes a datagram that arrived on `path`. Media is decrypted in place, so `datagram` is used up; it is forwarded
+    /// with the next [`handle_timeout`](Self::handle_timeout).
     ///
     /// Nothing a network can send makes this fail: what is not understood, not authentic or not wanted is dropped and
     /// counted in [`EngineStats::dropped`].
@@ -122,6 +130,7 @@ impl Engine {
 
     /// Does what control wants.
     pub fn handle_command(&mut self, now: Time, command: Command) {
+        self.forward_burst(now);
         self.execute(now, command);
         self.count_things();
     }
@@ -133,14 +142,16 @@ impl Engine {
         stats.subscriptions = self.subscriptions.len() as u64;
     }
 
-    /// Does what is due. Harmless when nothing is.
+    /// Forwards what came and does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.forward_burst(now);
         self.handle_transport_timeouts(now);
         self.handle_level_timeout(now);
     }
 
     /// A TCP connection ended.
     pub fn handle_path_closed(&mut self, now: Time, path: Path) {
+        self.forward_burst(now);
         self.forget_path(now, path);
     }
 

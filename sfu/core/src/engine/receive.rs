@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::arena::{TrackIndex, TransportIndex};
+use super::burst::Fresh;
 use super::event::Event;
 use super::path::Path;
 use super::track::{Source, Track};
@@ -117,6 +118,8 @@ impl Engine {
         };
         let current = track.layer(layer_index).and_then(|layer| layer.source.as_ref());
         if current.is_none_or(|source| source.ssrc != header.ssrc) {
+            self.forward_burst(now);
+            let Some(track) = self.tracks.get_mut(index) else { return };
             let rtx = track.start_source(&self.config, layer_index, header.ssrc, codec.clock_rate);
             if let (Some(rtx), Some(transport)) = (rtx, self.transports.get_mut(track.transport)) {
                 transport.routes.remove(&rtx);
@@ -178,6 +181,11 @@ impl Engine {
         sequence: u64,
         (packet, header, located): (&[u8], &Header, Located),
     ) {
+        let kept = self.tracks.get(index).and_then(|track| track.layer(layer_index)?.source.as_ref());
+        if kept.is_some_and(|source| !source.history.is_next(sequence)) {
+            // Within a burst numbers ascend one by one, so that nothing that waits is overwritten.
+            self.forward_burst(now);
+        }
         let Some(track) = self.tracks.get_mut(index) else { return };
         let (transport, muted, is_video, asks) =
             (track.transport, track.muted, track.is_video(), track.description.nack);
@@ -203,7 +211,7 @@ impl Engine {
         self.schedule_at(transport, nack);
         self.schedule_at(transport, keyframe);
         if inserted == Inserted::Fresh {
-            self.forward(now, index, layer_index, sequence);
+            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence });
         } else {
             self.output.stats.dropped.duplicate += 1;
         }

@@ -89,6 +89,11 @@ impl History {
         Inserted::Fresh
     }
 
+    /// Whether this number follows the highest one that is kept. So does any, while none is.
+    pub const fn is_next(&self, sequence: u64) -> bool {
+        self.slots.is_empty() || sequence == self.highest + 1
+    }
+
     /// The packet with this number, if it is still kept.
     pub fn get(&self, sequence: u64) -> Option<&Packet> {
         if self.slots.is_empty() {

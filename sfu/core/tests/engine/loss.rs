@@ -138,7 +138,8 @@ fn what_the_network_loses_is_counted_both_ways() {
         settle(world);
         let stats = *world.engine().stats();
         let percent = stats.lost.received * 100 / (stats.received.rtp.packets + stats.lost.received);
-        assert!((8..=18).contains(&percent), "a fifth of five seconds of seven and a half: {stats:?}");
+        // Lost audio comes again on its own stream, before the report counts it as lost.
+        assert!((5..=12).contains(&percent), "a fifth of the video of five seconds of seven and a half: {stats:?}");
 
         for total_lost in [40, 40, 50] {
             let mut report = Vec::new();

@@ -218,6 +218,7 @@ impl World {
             let Some(Reverse((_, _, delivery))) = self.queue.pop() else { break };
             self.deliver(delivery);
         }
+        self.forward_burst();
         let (report, check) = (self.next_report <= now, self.next_check <= now);
         let mut datagrams = Vec::new();
         for client in self.clients.values_mut() {
@@ -253,7 +254,12 @@ impl World {
 
     fn deliver(&mut self, delivery: Delivery) {
         match delivery.to {
-            Destination::Server(path) => self.deliver_to_server(path, delivery.datagram),
+            // What arrives at one time is one burst.
+            Destination::Server(path) => {
+                let mut datagram = delivery.datagram;
+                let now = self.now;
+                self.engine().handle_datagram(now, path, &mut datagram);
+            }
             Destination::Client(path) => {
                 let now = self.now;
                 let Some(client) = self.clients.values_mut().find(|client| client.path == path) else { return };
@@ -268,6 +274,13 @@ impl World {
     pub fn deliver_to_server(&mut self, path: Path, mut datagram: Vec<u8>) {
         let now = self.now;
         self.engine().handle_datagram(now, path, &mut datagram);
+        self.forward_burst();
+    }
+
+    /// Has the engine forward what it was given, and takes that out.
+    fn forward_burst(&mut self) {
+        let now = self.now;
+        self.engine().handle_timeout(now);
         self.drain();
         self.maybe_move();
     }

@@ -1,0 +1,53 @@
+//! Packets that were taken in and wait to be forwarded together.
+//!
+//! A picture comes as several packets at once. Forwarding them together looks up each subscriber once, keeps its key and
+//! numbers in the processor's cache, and leaves its copies next to each other, so that they go out as one message.
+
+use super::Engine;
+use super::arena::TrackIndex;
+use crate::time::Time;
+
+/// Packets that may wait, of all tracks. At most what the shortest history keeps, so that none is overwritten before it
+/// is forwarded.
+pub const MAX_BURST: usize = 64;
+
+/// Packets of the histories that nobody has got yet.
+#[derive(Debug, Default)]
+pub struct Burst {
+    fresh: Vec<Fresh>,
+}
+
+/// One of them. In their order, what came later of a layer is later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fresh {
+    pub track: TrackIndex,
+    pub layer: u8,
+    pub sequence: u64,
+}
+
+impl Fresh {
+    const fn stream(&self) -> (TrackIndex, u8) {
+        (self.track, self.layer)
+    }
+}
+
+impl Engine {
+    /// Has a packet forwarded with the others of its burst, in which the numbers of a layer ascend one by one.
+    pub(super) fn forward_soon(&mut self, now: Time, fresh: Fresh) {
+        self.burst.fresh.push(fresh);
+        if self.burst.fresh.len() >= MAX_BURST {
+            self.forward_burst(now);
+        }
+    }
+
+    /// Forwards what waits. Comes before everything that changes who gets what.
+    pub(super) fn forward_burst(&mut self, now: Time) {
+        let mut fresh = std::mem::take(&mut self.burst.fresh);
+        fresh.sort_unstable();
+        for run in fresh.chunk_by(|a, b| a.stream() == b.stream()) {
+            self.forward(now, run);
+        }
+        fresh.clear();
+        self.burst.fresh = fresh;
+    }
+}

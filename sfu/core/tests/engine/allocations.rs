@@ -1,0 +1,107 @@
+//! Forwarding takes no memory from the allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use sfu_core::engine::Engine;
+use sfu_core::engine::command::MediaKind;
+use sfu_core::engine::path::Path;
+use sfu_core::id::Ssrc;
+use sfu_core::time::Time;
+use sfu_core::transport::srtp::Profile;
+
+use crate::client::Sender;
+use crate::world::World;
+
+const SUBSCRIBERS: u64 = 50;
+/// Packets of a picture.
+const BURST: u8 = 8;
+
+/// The system's allocator, which counts for each thread: tests run beside each other.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that ends has nobody left who would ask.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+#[expect(unsafe_code, reason = "an allocator has no other interface; all is handed to the system's as it is")]
+// SAFETY: as `System`, which does everything.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Hands a burst to the engine and takes out all copies: how many these are, and how many allocations it took.
+fn forward(engine: &mut Engine, now: Time, path: Path, burst: &mut [Vec<u8>]) -> (u64, u64) {
+    let before = ALLOCATIONS.get();
+    for datagram in burst {
+        engine.handle_datagram(now, path, datagram);
+    }
+    engine.handle_timeout(now);
+    let mut copies = 0;
+    while let Some(transmit) = engine.poll_transmit() {
+        copies += 1;
+        engine.recycle(transmit.payload);
+    }
+    (copies, ALLOCATIONS.get() - before)
+}
+
+#[test]
+fn forwarding_allocates_nothing() {
+    for profile in [Profile::AeadAes128Gcm, Profile::Aes128CmHmacSha1_80] {
+        let mut world = World::new(None);
+        world.join(1, profile);
+        let mut screen = Sender::video(21, "1", None);
+        screen.packets_per_frame = BURST;
+        world.publish(1, 1, vec![Sender::audio(11, "0")]);
+        world.publish(1, 2, vec![screen]);
+        for number in 2..2 + SUBSCRIBERS {
+            world.join(number, profile);
+            world.subscribe(number, 1, 100, MediaKind::Audio);
+            world.subscribe(number, 2, 200, MediaKind::Video);
+        }
+        // Histories, buffers and queues reach their size.
+        world.run_for(Duration::from_secs(12));
+        let now = world.now;
+        // What is due now is told now: levels are a list.
+        let path = world.clients[&1].path;
+        forward(world.engine(), now, path, &mut []);
+        for (ssrc, burst) in [(11, 1), (21, u64::from(BURST))] {
+            let client = world.clients.get_mut(&1).expect("joined");
+            for sender in &mut client.senders {
+                sender.active = sender.ssrc == Ssrc(ssrc);
+                sender.next_frame = now;
+            }
+            // Their times lie ahead, but they come now, so that nothing falls due but forwarding.
+            let mut datagrams = client.send_frames(now + Duration::from_millis(200));
+            let path = client.path;
+            assert!(datagrams.len() >= 6);
+            for (at, burst) in datagrams.chunks_mut(burst as usize).enumerate() {
+                let (copies, allocations) = forward(world.engine(), now, path, burst);
+                // A queue may grow once more with the first.
+                let allocations = if at == 0 { 0 } else { allocations };
+                assert_eq!((copies, allocations), (burst.len() as u64 * SUBSCRIBERS, 0), "{profile:?} {at}");
+            }
+        }
+    }
+}
