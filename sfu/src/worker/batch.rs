@@ -2,6 +2,7 @@
 
 use std::io::IoSliceMut;
 
+use arrayvec::ArrayVec;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sfu_core::engine::path::Path;
 
@@ -26,7 +27,8 @@ impl Batch {
     /// Receives what there is, and hands each datagram to `take`. Returns how many there were; 0 when the socket is
     /// empty. Errors other than "nothing there" are the network's news about earlier datagrams and are skipped.
     pub fn receive(&mut self, socket: &MediaSocket, mut take: impl FnMut(Path, &mut [u8])) -> usize {
-        let mut slices: Vec<IoSliceMut<'_>> = self.memory.chunks_mut(self.buffer_bytes).map(IoSliceMut::new).collect();
+        let mut slices: ArrayVec<IoSliceMut<'_>, BATCH_SIZE> =
+            self.memory.chunks_exact_mut(self.buffer_bytes).map(IoSliceMut::new).collect();
         let Ok(received) = socket.receive(&mut slices, &mut self.meta) else { return 0 };
         let mut datagrams = 0;
         for (meta, slice) in self.meta.iter().zip(&mut slices).take(received) {

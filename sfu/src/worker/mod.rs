@@ -10,6 +10,7 @@ mod outlet;
 mod report;
 mod route;
 mod run;
+mod send;
 mod socket;
 pub mod tcp;
 
@@ -165,7 +166,7 @@ impl Workers {
                 seed: clock.origin_ntp().bits().wrapping_add(index as u64),
                 ..EngineConfig::default()
             };
-            let worker = run::Worker::new(run::Parts {
+            let parts = run::Parts {
                 index,
                 engine: Engine::new(config),
                 socket,
@@ -175,12 +176,12 @@ impl Workers {
                 events: events.clone(),
                 stun_answers: stun_answers.clone(),
                 clock,
-            });
+            };
             let thread = thread::Builder::new()
                 .name(format!("media-{index}"))
                 .spawn(move || {
                     let _ends = EndsTheProcess("media thread");
-                    worker.run();
+                    run::Worker::new(parts).run();
                 })
                 .map_err(|source| StartError::Thread { source })?;
             threads.push(thread);

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quinn_udp::Transmit as UdpTransmit;
 use sfu_core::engine::path::{Path, Transmit};
 use sfu_core::time::Time;
 use tokio::sync::mpsc;
 
+use super::send::BatchSender;
 use super::socket::MediaSocket;
 
 /// Longest life of a TCP connection that no authentic check has proven to be a client's. A client checks at once.
 const PROOF_LIMIT: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outlet {
+    udp: BatchSender,
     connections: HashMap<Path, Connection>,
     /// Datagrams that could not be sent: full buffers, unreachable clients, slow TCP connections.
     pub lost: u64,
@@ -28,6 +29,10 @@ struct Connection {
 }
 
 impl Outlet {
+    pub fn new(socket: &MediaSocket) -> Self {
+        Self { udp: BatchSender::new(socket), connections: HashMap::new(), lost: 0 }
+    }
+
     pub fn open(&mut self, now: Time, path: Path, queue: mpsc::Sender<Vec<u8>>) {
         self.connections.insert(path, Connection { queue, opened_at: now });
     }
@@ -43,27 +48,16 @@ impl Outlet {
         self.connections.remove(path);
     }
 
-    /// Sends one datagram; gives its buffer back when it is free again.
-    pub fn send(&mut self, socket: &MediaSocket, transmit: Transmit) -> Option<Vec<u8>> {
-        match transmit.path {
-            Path::Udp { remote, local } => {
-                let sent = socket.send(&UdpTransmit {
-                    destination: remote,
-                    ecn: None,
-                    contents: &transmit.payload,
-                    segment_size: None,
-                    src_ip: local,
-                });
-                self.lost += u64::from(sent.is_err());
-                Some(transmit.payload)
-            }
-            Path::Tcp { .. } => {
-                let connection = self.connections.get(&transmit.path);
-                let sent = connection.is_some_and(|open| open.queue.try_send(transmit.payload).is_ok());
-                self.lost += u64::from(!sent);
-                None
-            }
-        }
+    /// Queues a datagram on its TCP connection.
+    pub fn send_tcp(&mut self, transmit: Transmit) {
+        let connection = self.connections.get(&transmit.path);
+        let sent = connection.is_some_and(|open| open.queue.try_send(transmit.payload).is_ok());
+        self.lost += u64::from(!sent);
+    }
+
+    /// Sends UDP datagrams.
+    pub fn send_udp(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) {
+        self.lost += self.udp.send(socket, datagrams);
     }
 }
 
@@ -76,7 +70,8 @@ mod tests {
     #[test]
     fn a_connection_without_an_authentic_check_is_hung_up_on() {
         let path = |connection| Path::Tcp { remote: ([192, 0, 2, 1], 50_000).into(), connection };
-        let mut outlet = Outlet::default();
+        let socket = MediaSocket::open(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut outlet = Outlet::new(&socket);
         let (queue, mut client) = mpsc::channel(1);
         outlet.open(Time::from_millis(5_000), path(1), queue);
         let (queue, mut stranger) = mpsc::channel(1);

@@ -24,6 +24,8 @@ pub(super) const WAKE: Token = Token(1);
 
 /// Batches read before the engine's output is sent: bounds the delay a burst adds.
 const MAX_BATCHES: usize = 4;
+/// Datagrams gathered before they are sent: many for one system call, few enough to be in the processor's cache still.
+const MAX_LEAVING: usize = 256;
 /// Messages taken from the inbox between two looks at the socket.
 const MAX_MESSAGES: usize = 256;
 /// First bytes of a Binding success response (RFC 8489, section 5).
@@ -66,6 +68,8 @@ pub struct Worker {
     stun_transaction: Option<Vec<u8>>,
     clock: Clock,
     routes: Routes,
+    /// Datagrams that are sent together. Empty between two rounds.
+    leaving: Vec<Transmit>,
     outlet: Outlet,
     delay: DelayHistogram,
     busy_total: Duration,
@@ -88,6 +92,7 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let Parts { index, engine, socket, poll, messages, others, events, stun_answers, clock } = parts;
         let batch = Batch::new(&socket);
+        let outlet = Outlet::new(&socket);
         Self {
             index,
             engine,
@@ -101,7 +106,8 @@ impl Worker {
             stun_transaction: None,
             clock,
             routes: Routes::default(),
-            outlet: Outlet::default(),
+            leaving: Vec::with_capacity(MAX_LEAVING),
+            outlet,
             delay: DelayHistogram::default(),
             busy_total: Duration::ZERO,
             events_wait: false,
@@ -166,7 +172,7 @@ impl Worker {
                 Inbox::StunRequest { server, datagram } => {
                     let path = Path::Udp { remote: server, local: None };
                     self.stun_transaction = datagram.get(STUN_TRANSACTION).map(<[u8]>::to_vec);
-                    self.outlet.send(&self.socket, Transmit { path, payload: datagram });
+                    self.outlet.send_udp(&self.socket, &[Transmit { path, payload: datagram }]);
                 }
                 Inbox::Stop => {
                     self.emit();
@@ -225,11 +231,24 @@ impl Worker {
     /// Sends and tells what the engine has.
     fn emit(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
-            if let Some(buffer) = self.outlet.send(&self.socket, transmit) {
-                self.engine.recycle(buffer);
+            if transmit.path.is_tcp() {
+                self.outlet.send_tcp(transmit);
+                continue;
+            }
+            self.leaving.push(transmit);
+            if self.leaving.len() == MAX_LEAVING {
+                self.send_leaving();
             }
         }
+        self.send_leaving();
         self.events_wait = !hand_over(&mut self.engine, self.index, &self.events);
+    }
+
+    fn send_leaving(&mut self) {
+        self.outlet.send_udp(&self.socket, &self.leaving);
+        for transmit in self.leaving.drain(..) {
+            self.engine.recycle(transmit.payload);
+        }
     }
 
     fn report_when_due(&mut self, now: Time) {

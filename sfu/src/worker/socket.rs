@@ -1,7 +1,8 @@
 //! A worker's UDP socket: one of several on the same port.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -47,9 +48,20 @@ impl MediaSocket {
         self.state.recv(UdpSockRef::from(&self.socket), buffers, meta)
     }
 
-    /// Sends without waiting. An error is one datagram lost: `WouldBlock` when the kernel's buffer is full, or what
-    /// an earlier datagram's ICMP answer said.
-    pub fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.state.try_send(UdpSockRef::from(&self.socket), transmit)
+    /// Datagrams one message may hold when the kernel cuts it (GSO); 1 if it does not.
+    pub fn max_gso_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// For system calls of [`super::send`].
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Sends one datagram without waiting, from `local` if that is given.
+    pub fn send(&self, remote: SocketAddr, local: Option<IpAddr>, payload: &[u8]) -> io::Result<()> {
+        let transmit =
+            Transmit { destination: remote, ecn: None, contents: payload, segment_size: None, src_ip: local };
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
     }
 }

@@ -1,0 +1,300 @@
+//! Many datagrams with few system calls: `sendmmsg`, and UDP segmentation (GSO) for runs to one client.
+//!
+//! What cannot be sent is lost, as on any network: a full send buffer (`EAGAIN`), a full queue of the interface
+//! (`ENOBUFS`), a client nobody has a way to. Nothing is held back, since media that waits is late.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc::{in_addr, in_pktinfo};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use sfu_core::engine::path::{Path, Transmit};
+
+use super::socket::MediaSocket;
+
+/// Datagrams looked at for one system call.
+const MAX_DATAGRAMS: usize = 256;
+/// Messages of one system call; more gain nothing.
+const MAX_MESSAGES: usize = 64;
+/// Bytes of one segmented message: what a UDP datagram may hold, with room to spare.
+const MAX_RUN_BYTES: usize = 60_000;
+
+/// Sends batches of datagrams on a worker's socket.
+pub struct BatchSender {
+    /// Headers of messages by whether they carry a source address and whether they are segmented: control messages
+    /// have a fixed length each.
+    headers: [[MultiHeaders<SockaddrIn>; 2]; 2],
+    /// Datagrams one message may hold; 1 where the kernel or the interface does not segment.
+    max_segments: usize,
+}
+
+/// Consecutive datagrams that are one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    datagrams: Range<usize>,
+    to: SockaddrIn,
+}
+
+/// What all messages of one system call have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shared {
+    /// The address of ours they leave from.
+    local: Option<Ipv4Addr>,
+    /// Bytes of a segment, if each is more than one datagram.
+    segment: Option<u16>,
+}
+
+impl BatchSender {
+    pub fn new(socket: &MediaSocket) -> Self {
+        let headers = |space: Option<Vec<u8>>| MultiHeaders::preallocate(MAX_MESSAGES, space);
+        Self {
+            headers: [
+                [headers(None), headers(Some(cmsg_space!(u16)))],
+                [headers(Some(cmsg_space!(in_pktinfo))), headers(Some(cmsg_space!(in_pktinfo, u16)))],
+            ],
+            max_segments: socket.max_gso_segments(),
+        }
+    }
+
+    /// Sends UDP datagrams in their order; returns how many could not be sent.
+    pub fn send(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) -> u64 {
+        let (mut rest, mut lost) = (datagrams, 0);
+        while let Some(first) = rest.first() {
+            let (taken, failed) = match shape(first) {
+                Some((_, local)) => self.send_some(socket, local, rest),
+                None => (1, u64::from(send_alone(socket, first).is_err())),
+            };
+            lost += failed;
+            rest = &rest[taken..];
+        }
+        lost
+    }
+
+    /// Sends the first datagrams, as many as make one system call: how many these are, and how many of them failed.
+    fn send_some(&mut self, socket: &MediaSocket, local: Option<Ipv4Addr>, datagrams: &[Transmit]) -> (usize, u64) {
+        let (runs, segment) = runs(datagrams, local, self.max_segments);
+        let taken = runs.last().map_or(0, |run| run.datagrams.end);
+        let slices: ArrayVec<IoSlice<'_>, MAX_DATAGRAMS> =
+            datagrams[..taken].iter().map(|datagram| IoSlice::new(&datagram.payload)).collect();
+        let (mut at, mut lost) = (0, 0);
+        while let Some(run) = runs.get(at) {
+            match self.send_runs(socket, Shared { local, segment }, &runs[at..], &slices) {
+                Ok(sent) => at += sent.max(1),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    lost += (taken - run.datagrams.start) as u64;
+                    break;
+                }
+                Err(error) => {
+                    lost += match segment {
+                        Some(_) => self.send_singly(socket, error, &datagrams[run.datagrams.clone()]),
+                        None => run.datagrams.len() as u64,
+                    };
+                    at += 1;
+                }
+            }
+        }
+        (taken, lost)
+    }
+
+    /// How many messages the kernel took; the error is the first one's.
+    fn send_runs(
+        &mut self,
+        socket: &MediaSocket,
+        shared: Shared,
+        runs: &[Run],
+        slices: &[IoSlice<'_>],
+    ) -> nix::Result<usize> {
+        let messages: ArrayVec<&[IoSlice<'_>], MAX_MESSAGES> =
+            runs.iter().map(|run| &slices[run.datagrams.clone()]).collect();
+        let to: ArrayVec<Option<SockaddrIn>, MAX_MESSAGES> = runs.iter().map(|run| Some(run.to)).collect();
+        let info = shared.local.map(|local| in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: in_addr { s_addr: u32::from(local).to_be() },
+            ipi_addr: in_addr { s_addr: 0 },
+        });
+        let info = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
+        let segment = shared.segment.as_ref().map(ControlMessage::UdpGsoSegments);
+        let headers = &mut self.headers[usize::from(info.is_some())][usize::from(segment.is_some())];
+        let control: ArrayVec<ControlMessage<'_>, 2> = info.into_iter().chain(segment).collect();
+        Ok(sendmmsg(socket.fd(), headers, &messages, &to, &control, MsgFlags::empty())?.count())
+    }
+
+    /// The kernel refused a run: sends its datagrams without segmentation. Returns how many were lost.
+    fn send_singly(&mut self, socket: &MediaSocket, error: Errno, datagrams: &[Transmit]) -> u64 {
+        if error == Errno::EIO {
+            tracing::info!("the network interface does not segment: each datagram is sent by itself from now on");
+            self.max_segments = 1;
+        }
+        datagrams.iter().map(|datagram| u64::from(send_alone(socket, datagram).is_err())).sum()
+    }
+}
+
+impl std::fmt::Debug for BatchSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchSender").field("max_segments", &self.max_segments).finish_non_exhaustive()
+    }
+}
+
+/// Sends what cannot be part of a batch.
+fn send_alone(socket: &MediaSocket, datagram: &Transmit) -> io::Result<()> {
+    let Path::Udp { remote, local } = datagram.path else { return Err(io::ErrorKind::Unsupported.into()) };
+    socket.send(remote, local, &datagram.payload)
+}
+
+/// Where a datagram goes and which address of ours it leaves from, over IPv4; `None` for anything else.
+fn shape(datagram: &Transmit) -> Option<(SockaddrIn, Option<Ipv4Addr>)> {
+    let Path::Udp { remote: SocketAddr::V4(remote), local } = datagram.path else { return None };
+    let local = match local {
+        Some(IpAddr::V4(local)) => Some(local),
+        Some(IpAddr::V6(_)) => return None,
+        None => None,
+    };
+    Some((remote.into(), local))
+}
+
+/// The first datagrams as messages: all from `local`, and all of one segment size or all single. There is at least one
+/// if the first datagram is sent from `local`.
+fn runs(
+    datagrams: &[Transmit],
+    local: Option<Ipv4Addr>,
+    max_segments: usize,
+) -> (ArrayVec<Run, MAX_MESSAGES>, Option<u16>) {
+    let mut runs = ArrayVec::new();
+    let mut shared = None;
+    let mut at = 0;
+    while at < datagrams.len().min(MAX_DATAGRAMS) && !runs.is_full() {
+        let Some((to, _)) = shape(&datagrams[at]).filter(|(_, from)| *from == local) else { break };
+        let length = run_length(&datagrams[at..datagrams.len().min(MAX_DATAGRAMS)], max_segments);
+        let segment = if length > 1 { u16::try_from(datagrams[at].payload.len()).ok() } else { None };
+        if *shared.get_or_insert(segment) != segment {
+            break;
+        }
+        runs.push(Run { datagrams: at..at + length, to });
+        at += length;
+    }
+    (runs, shared.flatten())
+}
+
+/// How many of the first datagrams can be segments of one message: to one client, all as long as the first, but for the
+/// last, which may be shorter.
+fn run_length(datagrams: &[Transmit], max_segments: usize) -> usize {
+    let Some((first, others)) = datagrams.split_first() else { return 0 };
+    let segment = first.payload.len();
+    let fits = |datagram: &Transmit| datagram.path == first.path && datagram.payload.len() <= segment;
+    let most = max_segments.min(MAX_RUN_BYTES / segment.max(1)).max(1);
+    let mut length = 1;
+    for datagram in others.iter().take_while(|datagram| fits(datagram)).take(most - 1) {
+        length += 1;
+        if datagram.payload.len() < segment {
+            break;
+        }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn datagrams(to: &UdpSocket, local: Option<IpAddr>, lengths: &[usize]) -> Vec<Transmit> {
+        let path = Path::Udp { remote: to.local_addr().unwrap(), local };
+        let payload = |(at, length): (usize, &usize)| vec![at as u8; *length];
+        lengths.iter().enumerate().map(|one| Transmit { path, payload: payload(one) }).collect()
+    }
+
+    /// All datagrams that have arrived, as (first byte, length, where from).
+    fn arrived(at: &UdpSocket, count: usize) -> Vec<(u8, usize, IpAddr)> {
+        at.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut buffer = [0; 2048];
+        let mut next = || at.recv_from(&mut buffer).map(|(length, from)| (buffer[0], length, from.ip())).unwrap();
+        let all = (0..count).map(|_| next()).collect();
+        at.set_nonblocking(true).unwrap();
+        assert!(at.recv(&mut [0; 2048]).is_err(), "there are more");
+        at.set_nonblocking(false).unwrap();
+        all
+    }
+
+    fn client() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").unwrap()
+    }
+
+    fn sender() -> (MediaSocket, BatchSender) {
+        let socket = MediaSocket::open(([0, 0, 0, 0], 0).into()).unwrap();
+        let sender = BatchSender::new(&socket);
+        (socket, sender)
+    }
+
+    #[test]
+    fn a_run_ends_with_its_shorter_datagram_or_where_another_client_begins() {
+        let (one, other) = (client(), client());
+        let lengths = |lengths: &[usize]| run_length(&datagrams(&one, None, lengths), 64);
+        assert_eq!(lengths(&[100, 100, 60, 100]), 3);
+        assert_eq!(lengths(&[100, 101]), 1);
+        assert_eq!(lengths(&[1000; 100]), 60, "what a datagram may hold");
+        assert_eq!(lengths(&[100; 100]), 64);
+        assert_eq!(run_length(&datagrams(&one, None, &[100; 8]), 1), 1, "without segmentation");
+        let mut mixed = datagrams(&one, None, &[100; 2]);
+        mixed.extend(datagrams(&other, None, &[100; 2]));
+        assert_eq!(run_length(&mixed, 64), 2);
+    }
+
+    #[test]
+    fn every_datagram_arrives_in_order_whatever_it_was_sent_with() {
+        for max_segments in [1, 64] {
+            let (socket, mut sender) = sender();
+            sender.max_segments = sender.max_segments.min(max_segments);
+            let (one, other) = (client(), client());
+            let mut all = datagrams(&one, None, &[1000, 1000, 1000, 400]);
+            all.extend(datagrams(&other, None, &[80]));
+            all.extend(datagrams(&one, None, &[90, 80, 80]));
+            all.extend(datagrams(&other, None, &[1200, 1200]));
+            assert_eq!(sender.send(&socket, &all), 0);
+            let lengths =
+                |at: &UdpSocket, count| arrived(at, count).iter().map(|(_, length, _)| *length).collect::<Vec<_>>();
+            assert_eq!(lengths(&one, 7), [1000, 1000, 1000, 400, 90, 80, 80]);
+            assert_eq!(lengths(&other, 3), [80, 1200, 1200]);
+        }
+    }
+
+    #[test]
+    fn more_than_one_system_call_takes_leaves_nothing_behind() {
+        let (socket, mut sender) = sender();
+        let clients: Vec<UdpSocket> = (0..200).map(|_| client()).collect();
+        let all: Vec<Transmit> = clients.iter().flat_map(|client| datagrams(client, None, &[100, 100, 99])).collect();
+        assert_eq!(sender.send(&socket, &all), 0);
+        for client in &clients {
+            let lengths: Vec<_> = arrived(client, 3).iter().map(|(at, length, _)| (*at, *length)).collect();
+            assert_eq!(lengths, [(0, 100), (1, 100), (2, 99)]);
+        }
+    }
+
+    #[test]
+    fn datagrams_leave_from_the_address_the_client_knows() {
+        let (socket, mut sender) = sender();
+        let client = client();
+        let from = |last| IpAddr::from([127, 0, 0, last]);
+        let mut all = datagrams(&client, Some(from(2)), &[100, 100]);
+        all.extend(datagrams(&client, Some(from(3)), &[50]));
+        assert_eq!(sender.send(&socket, &all), 0);
+        assert_eq!(arrived(&client, 3).iter().map(|(.., from)| *from).collect::<Vec<_>>(), [from(2), from(2), from(3)]);
+    }
+
+    #[test]
+    fn a_client_nobody_has_a_way_to_does_not_stop_the_others() {
+        let (socket, mut sender) = sender();
+        let client = client();
+        // A source address that is not ours is refused.
+        let mut all = datagrams(&client, Some(IpAddr::from([192, 0, 2, 1])), &[100, 100, 30]);
+        all.extend(datagrams(&client, None, &[20]));
+        assert_eq!(sender.send(&socket, &all), 3);
+        assert_eq!(arrived(&client, 1)[0].1, 20);
+    }
+}
