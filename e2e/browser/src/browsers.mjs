@@ -1,4 +1,5 @@
 // Starts Chromium and Firefox so that calls work in them without a screen, a microphone or a person to ask.
+import { once } from 'node:events';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,9 @@ import puppeteer from 'puppeteer-core';
 import { CODE_TITLE } from './codetab.mjs';
 import { Firewall } from './firewall.mjs';
 import { Loudspeaker } from './sound.mjs';
+
+/** Milliseconds for a browser to end by itself; it takes a second. */
+const END_LIMIT = 5_000;
 
 const EXECUTABLES = {
   chromium: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -64,11 +68,13 @@ export class Browser {
 
   async close() {
     try {
+      const child = this.puppeteer.process();
+      const isRunning = child.exitCode === null && child.signalCode === null;
+      const ended = isRunning ? once(child, 'exit', { signal: AbortSignal.timeout(END_LIMIT) }) : Promise.resolve();
+      const closed = this.puppeteer.close().catch(() => child.kill('SIGKILL'));
       // A browser that does not end by itself is ended.
-      const process = this.puppeteer.process();
-      const timer = setTimeout(() => process?.kill('SIGKILL'), 5_000);
-      await this.puppeteer.close().catch(() => process?.kill('SIGKILL'));
-      clearTimeout(timer);
+      await ended.catch(() => child.kill('SIGKILL'));
+      await closed;
     } finally {
       await this.helpers.end();
     }

@@ -114,7 +114,8 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
       });
     const samples = new Float32Array(2048);
     const end = performance.now() + ms;
-    // The first block of a new analyser is silence that nobody sent.
+    // The first block of a new analyser is silence that nobody sent. No event tells when it has another: a timer, which is
+    // right also in pages that are hidden and never painted.
     await new Promise((resolve) => setTimeout(resolve, 60));
     while (performance.now() < end) {
       for (const ear of ears) {
@@ -126,6 +127,7 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
           if (decibel > -200) ear.spectrum[bin] += 10 ** (decibel / 10);
         });
       }
+      // The pace of listening: about as long as the samples of one look last.
       await new Promise((resolve) => setTimeout(resolve, 40));
     }
     return ears.map(({ element, source, sum, count, spectrum }) => {

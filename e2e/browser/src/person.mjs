@@ -1,4 +1,5 @@
 // One person in a call: a page in a context of its own, and what the person does and perceives there.
+import { EventEmitter, once } from 'node:events';
 import { drawCode, readCode } from './code.mjs';
 import { openCodeTab } from './codetab.mjs';
 import { installInstruments } from './inpage.mjs';
@@ -13,6 +14,8 @@ export class Person {
   #context;
   #codeTab;
   #lines = [];
+  /** Emits `line` after each that is kept. */
+  #console = new EventEmitter().setMaxListeners(0);
   #name;
 
   /** Opens `url` for a person; see `open` in README.md. `onLine` gets each console line. */
@@ -32,6 +35,7 @@ export class Person {
       const line = { level, text: text.replace(/(access_token=)[^&\s"']+/g, '$1…') };
       person.#lines.push(line);
       if (person.#lines.length > LINES_KEPT) person.#lines.shift();
+      person.#console.emit('line', line);
       onLine(line);
     };
     page.on('console', (message) => void lineOf(message).then(keep));
@@ -149,11 +153,14 @@ export class Person {
 
   /** Waits for a console line that contains `text`, written now or earlier. */
   async waitConsole({ text, limit }) {
+    const signal = AbortSignal.timeout(limit);
     let found;
-    await this.#until(Date.now() + limit, () => `no console line says “${text}”`, () => {
-      found = this.#lines.find((line) => line.text.includes(text));
-      return found !== undefined;
-    });
+    // Looks through all of them anew: several may come before this goes on.
+    while ((found = this.#lines.find((line) => line.text.includes(text))) === undefined) {
+      await once(this.#console, 'line', { signal }).catch(() => {
+        throw this.#complaint(`no console line says “${text}”`);
+      });
+    }
     return found;
   }
 
@@ -202,12 +209,20 @@ export class Person {
     await this.#page.$eval(selector, (element) => element.click());
   }
 
+  /**
+   * Looks again and again until `condition`. Puppeteer could wait inside the page (`waitForFunction`), but makes the
+   * condition of text there, which the page's Content-Security-Policy forbids; and hidden pages have no frames to wait for.
+   */
   async #until(end, complaint, condition) {
     for (;;) {
       if (await condition()) return;
-      if (Date.now() > end) throw new Error(`${this.#name ?? 'somebody'}: ${complaint()}`);
+      if (Date.now() > end) throw this.#complaint(complaint());
       await new Promise((resolve) => setTimeout(resolve, LOOK));
     }
+  }
+
+  #complaint(what) {
+    return new Error(`${this.#name ?? 'somebody'}: ${what}`);
   }
 }
 

@@ -1,7 +1,8 @@
 // A loudspeaker that swallows everything, for Firefox: without any, its audio contexts never start, and neither the
 // tone nor the measuring works. Chromium has one built in.
 import { spawn } from 'node:child_process';
-import { access, mkdir } from 'node:fs/promises';
+import { watch } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Milliseconds for PulseAudio to open its socket; it takes a tenth of a second. */
@@ -18,7 +19,8 @@ export class Loudspeaker {
     const socket = join(folder, 'socket');
     const speaker = new Loudspeaker();
     let words = '';
-    let failed;
+    // From before it starts, so that nothing is missed.
+    const watcher = watch(folder);
     speaker.#process = spawn(
       'pulseaudio',
       [
@@ -29,14 +31,22 @@ export class Loudspeaker {
       ],
       { env: { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder }, stdio: ['ignore', 'ignore', 'pipe'] },
     );
-    speaker.#process.on('error', (error) => (failed = error.message));
-    speaker.#process.on('exit', (code) => (failed ??= `it ended with ${code}: ${words}`));
     speaker.#process.stderr.on('data', (chunk) => (words = `${words}${chunk}`.slice(-1_000)));
-    for (const end = Date.now() + START_LIMIT; ; ) {
-      if (failed !== undefined) throw new Error(`pulseaudio (a Debian package) is needed for Firefox: ${failed}`);
-      if (await access(socket).then(() => true, () => false)) break;
-      if (Date.now() > end) throw new Error(`pulseaudio opened no socket: ${words}`);
-      await new Promise((resolve) => setTimeout(resolve, 30));
+    try {
+      await new Promise((resolve, reject) => {
+        const fail = (why) => reject(new Error(`pulseaudio (a Debian package) is needed for Firefox: ${why}`));
+        watcher.on('change', (_, name) => name === 'socket' && resolve());
+        watcher.on('error', reject);
+        speaker.#process.on('error', (error) => fail(error.message));
+        speaker.#process.on('exit', (code) => fail(`it ended with ${code}: ${words}`));
+        const limit = AbortSignal.timeout(START_LIMIT);
+        limit.addEventListener('abort', () => reject(new Error(`pulseaudio opened no socket: ${words}`)));
+      });
+    } catch (error) {
+      speaker.stop();
+      throw error;
+    } finally {
+      watcher.close();
     }
     /** What a browser needs in its environment to use this loudspeaker. */
     speaker.env = { PULSE_SERVER: `unix:${socket}`, PULSE_COOKIE: join(folder, 'cookie') };
