@@ -66,9 +66,9 @@ impl Server {
         self.child.stderr.take()
     }
 
-    /// How it ended, if it did.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+    /// Blocks until it has ended by itself, and tells how.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
     }
 
     pub fn url(&self) -> String {

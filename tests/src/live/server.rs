@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use calls_bench::server::{Ports, Server as Process};
 use calls_bench::signal::ApiKey;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Answer, LIMIT, get};
 
@@ -18,15 +18,13 @@ use super::{Answer, LIMIT, get};
 const LEVEL: &str = "CALLS_TEST_LOG";
 /// Attempts to find ports that nobody took between our looking and the server's.
 const ATTEMPTS: usize = 10;
-/// Between two looks at whether the process has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     log: Arc<Mutex<String>>,
-    /// Ends with the process's log.
-    reader: Option<JoinHandle<()>>,
+    /// Says when the log is complete: when the process has ended.
+    log_ended: oneshot::Receiver<()>,
     pub key: ApiKey,
 }
 
@@ -41,14 +39,16 @@ impl Server {
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(process.take_log().expect("its log")).lines();
         let kept = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
+        let (ended, log_ended) = oneshot::channel();
+        std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let mut kept = kept.lock().expect("the log");
                 kept.push_str(&line);
                 kept.push('\n');
             }
+            let _ = ended.send(());
         });
-        Self { process, log, reader: Some(reader), key: ApiKey::development() }
+        Self { process, log, log_ended, key: ApiKey::development() }
     }
 
     pub fn http(&self) -> SocketAddr {
@@ -98,22 +98,11 @@ impl Server {
         kill_process(pid, Signal::TERM).expect("a running server");
     }
 
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.ended().expect("a child")
-    }
-
-    /// Waits until it has ended by itself and its log is complete.
+    /// Waits until it has ended by itself and its log is complete. Once.
     pub async fn end(&mut self) -> ExitStatus {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.ended() {
-                let reader = self.reader.take().map(JoinHandle::join);
-                assert!(matches!(reader, None | Some(Ok(()))), "the log was not read to its end");
-                return status;
-            }
-            assert!(began.elapsed() < LIMIT, "the server goes on:\n{}", self.log());
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        let Ok(read) = timeout(LIMIT, &mut self.log_ended).await else { panic!("the server goes on:\n{}", self.log()) };
+        read.expect("the log was read to its end");
+        self.process.wait().expect("a child")
     }
 }
 
