@@ -9,9 +9,11 @@
 # do not build this file.
 
 FROM node:20-bookworm-slim AS page
+# Of nobody's home, so that the mount below is right for whatever user the base image has.
+ENV NPM_CONFIG_CACHE=/npm
 WORKDIR /web
 COPY web/package.json web/package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci
+RUN --mount=type=cache,target=/npm npm ci
 COPY web .
 RUN npm run build
 

@@ -116,11 +116,11 @@ mod tests {
 
     #[test]
     fn the_most_particular_variable_names_the_cache() {
-        let home = ("HOME", "/root");
+        let home = ("HOME", "/home/ana");
         let xdg = ("XDG_CACHE_HOME", "/cache");
         assert_eq!(folder(&[home, xdg, ("CALLS_E2E_CACHE", "/e2e")]).as_deref(), Some("/e2e"));
         assert_eq!(folder(&[home, xdg]).as_deref(), Some("/cache/calls-operator"));
-        assert_eq!(folder(&[home]).as_deref(), Some("/root/.cache/calls-operator"));
+        assert_eq!(folder(&[home]).as_deref(), Some("/home/ana/.cache/calls-operator"));
         assert_eq!(folder(&[]), None);
     }
 }
