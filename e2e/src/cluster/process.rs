@@ -127,7 +127,7 @@ impl Processes {
     /// Ends the process if it runs, politely first, and forgets it.
     pub fn stop(&self, name: &str) -> Result<()> {
         if let Some(record) = self.running(name) {
-            end(record.pid, Signal::TERM);
+            signal(record.pid, Signal::TERM);
             wait_for(PATIENCE, || self.running(name).is_none());
         }
         self.kill(name)
@@ -137,7 +137,7 @@ impl Processes {
     pub fn kill(&self, name: &str) -> Result<()> {
         if let Some(record) = self.running(name) {
             let pid = record.pid;
-            end(pid, Signal::KILL);
+            signal(pid, Signal::KILL);
             if !wait_for(PATIENCE, || self.running(name).is_none()) {
                 bail!("{name} (process {pid}) does not end, not even when killed");
             }
@@ -201,7 +201,7 @@ pub fn wait_for(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 /// Sends a signal; a process that is gone is no error.
-pub fn end(pid: i32, signal: Signal) {
+pub fn signal(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = kill_process(pid, signal);
     }
@@ -353,7 +353,7 @@ mod tests {
         fs::write(&file, serde_json::to_vec(&record).expect("JSON")).expect("written");
         processes.stop("sleep").expect("forgotten");
         assert!(start_time(pid).is_some(), "it was ended though it was not the recorded one");
-        end(pid, Signal::KILL);
+        signal(pid, Signal::KILL);
         remove(&processes);
     }
 

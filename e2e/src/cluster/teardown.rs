@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::cgroup::Hierarchies;
 use super::layout::{MAX_NODES, NodeLayout};
-use super::process::{Processes, end, wait_for};
+use super::process::{Processes, signal, wait_for};
 use super::{control_plane, network, node, node_folder};
 use crate::command::{command, run};
 use crate::paths::Paths;
@@ -70,7 +70,7 @@ pub fn end_node(data: &Path, processes: &Processes, cgroups: &Hierarchies, layou
     let is_empty = wait_for(LIMIT, || {
         let pids = remaining();
         for pid in &pids {
-            end(*pid, Signal::KILL);
+            signal(*pid, Signal::KILL);
         }
         pids.is_empty()
     });

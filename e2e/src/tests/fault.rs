@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::example::Example;
 use crate::cluster::layout::NODES;
 use crate::cluster::node::process_names;
-use crate::cluster::process::{end, wait_for};
+use crate::cluster::process::{signal, wait_for};
 use crate::command::{command, run};
 use crate::install::{CALLS_NAME, CALLS_NAMESPACE, OPERATOR_NAMESPACE};
 use crate::kubectl::Kubectl;
@@ -59,14 +59,14 @@ pub struct Frozen {
 impl Frozen {
     pub fn freeze(stage: &Stage, process: &str) -> Result<Self> {
         let pid = stage.local_cluster()?.processes().pid(process).with_context(|| format!("{process} does not run"))?;
-        end(pid, Signal::STOP);
+        signal(pid, Signal::STOP);
         Ok(Self { pid })
     }
 }
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        end(self.pid, Signal::CONT);
+        signal(self.pid, Signal::CONT);
     }
 }
 

@@ -10,9 +10,6 @@ use super::example::Example;
 use crate::cluster::process::wait_for;
 use crate::http;
 
-/// Where SFUs of the example say how they are, by slot.
-const HEALTH_PORTS: [u16; 2] = [9444, 9446];
-
 /// For the SFUs to notice that browsers are gone which ended without a word.
 const EMPTY_LIMIT: Duration = Duration::from_mins(1);
 
@@ -59,9 +56,11 @@ fn holding(pod: &Value) -> Result<Holding> {
 
 /// The metrics of an SFU's pod, as Prometheus reads them.
 pub fn metrics(pod: &Value) -> Result<String> {
-    let slot: usize = text(&pod["metadata"]["labels"]["callscluster.io/slot"]).parse()?;
+    let mut ports = pod["spec"]["containers"][0]["ports"].as_array().into_iter().flatten();
+    let health = ports.find(|port| port["name"] == "health").and_then(|port| port["containerPort"].as_u64());
+    let port = u16::try_from(health.context("the pod has no port called health")?)?;
     let address: Ipv4Addr = text(&pod["status"]["hostIP"]).parse()?;
-    http::get((address, HEALTH_PORTS[slot]), "/metrics")
+    http::get((address, port), "/metrics")
 }
 
 fn gauge(metrics: &str, name: &str) -> Result<f64> {

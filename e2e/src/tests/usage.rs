@@ -1,23 +1,23 @@
 //! What the product's programs use of the machine, as the kernel tells: the local cluster's pods are its processes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cluster::process;
 use crate::install::{CALLS_NAMESPACE, OPERATOR_NAMESPACE};
 use crate::kubectl::Kubectl;
 
-/// Our programs' names begin so, as the kernel knows them.
-const PREFIX: &str = "calls-";
+/// The product's programs; a pod runs one of them.
+const PROGRAMS: [&str; 3] = ["calls-sfu", "calls-director", "calls-operator"];
 
 /// A program in a pod.
 #[derive(Debug)]
 pub struct Program {
     pub pod: String,
     namespace: &'static str,
-    process: PathBuf,
+    pid: i32,
 }
 
 /// What it uses.
@@ -33,7 +33,6 @@ pub struct Usage {
 impl Program {
     /// Those of all running pods of the product.
     pub fn all(kubectl: &Kubectl) -> Result<Vec<Self>> {
-        let processes = ours();
         let mut found = Vec::new();
         for namespace in [CALLS_NAMESPACE, OPERATOR_NAMESPACE] {
             let pods = kubectl.json(&["get", "pods", "--namespace", namespace])?;
@@ -41,9 +40,9 @@ impl Program {
             for pod in pods["items"].as_array().into_iter().flatten().filter(running) {
                 let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
                 let (name, uid) = (text("name"), text("uid"));
-                let process = processes.iter().find(|(_, groups)| groups.contains(&uid));
-                let (process, _) = process.with_context(|| format!("{name} has no process on this machine"))?;
-                found.push(Self { pod: name, namespace, process: process.clone() });
+                let pid = PROGRAMS.iter().find_map(|program| process::of_pod(&uid, program));
+                let pid = pid.with_context(|| format!("{name} has no process on this machine"))?;
+                found.push(Self { pod: name, namespace, pid });
             }
         }
         ensure!(!found.is_empty(), "nothing of the product runs");
@@ -55,14 +54,9 @@ impl Program {
     /// # Errors
     /// When the process has ended.
     pub fn usage(&self) -> Result<Usage> {
-        let status = fs::read_to_string(self.process.join("status"))?;
-        let field = |name: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
-            Ok(number.with_context(|| format!("no {name} in the status"))?.parse()?)
-        };
-        let files = fs::read_dir(self.process.join("fd"))?.count();
-        Ok(Usage { memory: field("VmRSS")? * 1024, files: files as u64, threads: field("Threads")? })
+        let memory = process::memory_of(self.pid).context("it has ended")?.resident;
+        let n_entries = |folder: &str| fs::read_dir(format!("/proc/{}/{folder}", self.pid)).map(Iterator::count);
+        Ok(Usage { memory, files: n_entries("fd")? as u64, threads: n_entries("task")? as u64 })
     }
 
     /// Lines of its log that say that something is wrong for good, of the last `since`.
@@ -72,15 +66,4 @@ impl Program {
         let errors = log.lines().filter(|line| line.contains(r#""level":"ERROR""#) || line.contains("panicked"));
         Ok(errors.map(ToOwned::to_owned).collect())
     }
-}
-
-/// Folders below `/proc` of processes with our programs' names, and the names of their control groups.
-fn ours() -> Vec<(PathBuf, String)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    let is_ours = |folder: &Path| fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.starts_with(PREFIX));
-    entries
-        .map(|entry| entry.path())
-        .filter(|folder| is_ours(folder))
-        .filter_map(|folder| fs::read_to_string(folder.join("cgroup")).ok().map(|groups| (folder, groups)))
-        .collect()
 }
