@@ -38,7 +38,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Namespace of the headless Service.
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", help_heading = "Where the SFUs are")]
+    #[arg(long, env = fleet::names::env::POD_NAMESPACE, value_name = "NAMESPACE", help_heading = "Where the SFUs are")]
     pub namespace: Option<String>,
 
     /// Headless Service whose EndpointSlices list the SFUs (ready or not, by their port named "control").

@@ -27,8 +27,11 @@ pub mod annotation {
 
 /// Environment variables the operator sets in SFU and director pods.
 pub mod env {
+    /// In SFU pods.
     pub const POD_NAME: &str = "POD_NAME";
+    /// In director pods.
     pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
+    /// In SFU pods, as is the node's address.
     pub const NODE_NAME: &str = "NODE_NAME";
     pub const NODE_IP: &str = "NODE_IP";
 }

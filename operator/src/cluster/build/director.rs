@@ -72,11 +72,7 @@ fn pod(cluster: &ValidatedCluster) -> PodSpec {
             image: Some(cluster.director_image.reference.clone()),
             image_pull_policy: Some("IfNotPresent".to_owned()),
             args: Some(args(cluster)),
-            env: Some(vec![
-                field(env::POD_NAME, "metadata.name"),
-                field(env::POD_NAMESPACE, "metadata.namespace"),
-                plain("RUST_LOG", cluster.log),
-            ]),
+            env: Some(vec![field(env::POD_NAMESPACE, "metadata.namespace"), plain("RUST_LOG", cluster.log)]),
             ports: Some(vec![port(port_name::HTTP, DIRECTOR_HTTP_PORT), port(port_name::HEALTH, DIRECTOR_HEALTH_PORT)]),
             liveness_probe: Some(health_probe("/healthz")),
             readiness_probe: Some(health_probe("/readyz")),

@@ -99,7 +99,6 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
             args: Some(args(cluster, slot)),
             env: Some(vec![
                 field(env::POD_NAME, "metadata.name"),
-                field(env::POD_NAMESPACE, "metadata.namespace"),
                 field(env::NODE_NAME, "spec.nodeName"),
                 field(env::NODE_IP, "status.hostIP"),
                 plain("RUST_LOG", cluster.log),
