@@ -22,9 +22,6 @@ impl MediaSocket {
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let socket = std::net::UdpSocket::from(socket);
