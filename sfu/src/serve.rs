@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
 }
 
 async fn serve_dev(args: ServeArgs) -> Result<()> {
-    let http = listen(SocketAddr::new(args.bind, args.port), "page and signalling (--port)").await?;
+    ensure_apart(&[("--port", args.port), ("--tcp-port", args.tcp_port)])?;
+    let http = listen(SocketAddr::new(args.bind, args.port), PAGE).await?;
     let mut keys: BTreeMap<_, _> = args.api_keys.iter().map(|pair| (pair.key.clone(), pair.secret.clone())).collect();
     if keys.is_empty() {
         keys.insert("devkey".into(), Secret::new("secret"));
@@ -68,7 +69,7 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     let (advertised_sender, advertised) = watch::channel(advertised);
     let core = start(&args, Keys::new(keys), config.subscribe(), advertised).await?;
 
-    let page = format!("http://{}", http.local_addr()?);
+    let page = format!("http://{}", reachable(http.local_addr()?));
     println!("Calls are served at {page}");
     println!("  Open it in a browser, name a call, and give its link to others on this machine.");
     let tcp = if args.tcp_port == 0 { String::new() } else { format!(" and TCP {}", args.tcp_port) };
@@ -96,9 +97,11 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let (Some(file), Some(key_folder), Some(tls_folder)) = (&args.config, &args.keys, &args.tls) else {
         anyhow::bail!("--config, --keys and --tls belong together");
     };
+    let [control, health] = [("--control-port", args.control_port), ("--health-port", args.health_port)];
+    ensure_apart(&[control, health, ("--tcp-port", args.tcp_port)])?;
     let inside = fleet_address(&args);
-    let https = listen(SocketAddr::new(inside, args.control_port), "control (--control-port)").await?;
-    let plain = listen(SocketAddr::new(inside, args.health_port), "health (--health-port)").await?;
+    let https = listen(SocketAddr::new(inside, args.control_port), CONTROL).await?;
+    let plain = listen(SocketAddr::new(inside, args.health_port), HEALTH).await?;
     let keys = Keys::from_directory(key_folder)?;
     let config = watch::Sender::new(config::read(file)?);
     let server_tls = Arc::new(fleet::tls::Reloading::open(tls_folder, fleet::tls::TlsFiles::server_config)?);
@@ -168,7 +171,7 @@ async fn start(
     ensure_free(udp)?;
     let workers = Workers::start(count, udp, clock, &events, &stun_sender)?;
     if args.tcp_port != 0 {
-        let listener = listen(SocketAddr::new(every, args.tcp_port), "media over TCP (--tcp-port)").await?;
+        let listener = listen(SocketAddr::new(every, args.tcp_port), MEDIA_OVER_TCP).await?;
         tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec(), metrics.clone()));
     }
     let certificate = Certificate::generate().context("failed to make the DTLS certificate")?;
@@ -205,9 +208,46 @@ async fn drain(core: &Core, limit: Duration) {
     tracing::info!("stopped");
 }
 
+/// What a port is for, and the options that say where it is.
+#[derive(Debug, Clone, Copy)]
+struct Purpose {
+    what: &'static str,
+    port: &'static str,
+    /// The option of the address; `None` where that is every address.
+    address: Option<&'static str>,
+}
+
+const PAGE: Purpose = Purpose { what: "page and signalling", port: "--port", address: Some("--bind") };
+const CONTROL: Purpose = Purpose { what: "control", port: "--control-port", address: Some("--pod-node-ip") };
+const HEALTH: Purpose = Purpose { what: "health", port: "--health-port", address: Some("--pod-node-ip") };
+const MEDIA: Purpose = Purpose { what: "media", port: "--udp-port", address: None };
+const MEDIA_OVER_TCP: Purpose = Purpose { what: "media over TCP", port: "--tcp-port", address: None };
+
 /// A port someone else has is the commonest reason not to start: say which, and what for.
-async fn listen(address: SocketAddr, what: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| port_problem(&error, "TCP", address, what))
+async fn listen(address: SocketAddr, purpose: Purpose) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| port_problem(&error, "TCP", address, purpose))
+}
+
+/// Fails if two options want the same TCP port: the second would be said to be taken by another program. 0 is none.
+fn ensure_apart(options: &[(&str, u16)]) -> Result<()> {
+    for (at, (option, port)) in options.iter().enumerate() {
+        let same = options[..at].iter().find(|(_, other)| other == port && *port != 0);
+        if let Some((earlier, _)) = same {
+            anyhow::bail!("{earlier} and {option} are both TCP port {port}: each needs one of its own");
+        }
+    }
+    Ok(())
+}
+
+/// Where this machine's browsers find what listens at `address`: at loopback, if it listens at every address. There they
+/// also give the microphone.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Sockets of several media threads share the port, so a stranger who shares as well would get a part of the media:
@@ -215,7 +255,7 @@ async fn listen(address: SocketAddr, what: &str) -> Result<TcpListener> {
 fn ensure_free(address: SocketAddr) -> Result<()> {
     match std::net::UdpSocket::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) => Err(port_problem(&error, "UDP", address, "media (--udp-port)")),
+        Err(error) => Err(port_problem(&error, "UDP", address, MEDIA)),
     }
 }
 
@@ -228,11 +268,16 @@ pub struct PortTaken {
     what: String,
 }
 
-fn port_problem(error: &io::Error, protocol: &'static str, address: SocketAddr, what: &str) -> anyhow::Error {
-    if error.kind() == io::ErrorKind::AddrInUse {
-        return PortTaken { protocol, address, what: what.to_owned() }.into();
+fn port_problem(error: &io::Error, protocol: &'static str, address: SocketAddr, purpose: Purpose) -> anyhow::Error {
+    let Purpose { what, port, .. } = purpose;
+    match (error.kind(), purpose.address) {
+        (io::ErrorKind::AddrInUse, _) => PortTaken { protocol, address, what: format!("{what} ({port})") }.into(),
+        (io::ErrorKind::AddrNotAvailable, Some(option)) => {
+            let ip = address.ip();
+            anyhow::anyhow!("{what} cannot be served at {ip} ({option}), which is no address of this machine")
+        }
+        _ => anyhow::anyhow!("failed to open {protocol} {address} for {what} ({port}): {error}"),
     }
-    anyhow::anyhow!("failed to open {protocol} {address} for {what}: {error}")
 }
 
 async fn stop_signal() -> Result<()> {
@@ -292,6 +337,41 @@ mod tests {
         assert!(!warned(&["--bind", "0.0.0.0", "--key", "mine:0123456789abcdef"]));
         assert!(!warned(&[]));
         assert!(!warned(&["--bind", "::1"]));
+    }
+
+    #[test]
+    fn the_printed_address_can_be_opened_where_all_addresses_are_listened_at() {
+        let printed = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(printed("0.0.0.0:7880"), "127.0.0.1:7880");
+        assert_eq!(printed("[::]:7880"), "[::1]:7880");
+        assert_eq!(printed("192.0.2.7:7880"), "192.0.2.7:7880");
+    }
+
+    #[test]
+    fn two_options_with_one_port_are_named() {
+        let said = |options: &[(&str, u16)]| ensure_apart(options).err().map(|error| error.to_string());
+        assert_eq!(
+            said(&[("--port", 80), ("--health-port", 81), ("--tcp-port", 80)]).as_deref(),
+            Some("--port and --tcp-port are both TCP port 80: each needs one of its own")
+        );
+        assert_eq!(said(&[("--port", 80), ("--tcp-port", 81)]), None);
+        assert_eq!(said(&[("--port", 0), ("--tcp-port", 0)]), None);
+    }
+
+    #[test]
+    fn a_port_problem_names_the_option_that_mends_it() {
+        let said = |kind: io::ErrorKind, purpose| {
+            port_problem(&kind.into(), "TCP", "192.0.2.7:7880".parse().unwrap(), purpose).to_string()
+        };
+        assert_eq!(
+            said(io::ErrorKind::AddrNotAvailable, PAGE),
+            "page and signalling cannot be served at 192.0.2.7 (--bind), which is no address of this machine"
+        );
+        assert_eq!(
+            said(io::ErrorKind::AddrInUse, PAGE),
+            "TCP port 7880 for page and signalling (--port) is taken by another program: stop it, or choose another port"
+        );
+        assert!(said(io::ErrorKind::PermissionDenied, PAGE).contains("(--port)"));
     }
 
     fn listens_at(more: &[&str]) -> IpAddr {
