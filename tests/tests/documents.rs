@@ -154,6 +154,20 @@ fn documents_name_the_default_ports() {
 }
 
 #[test]
+fn documents_name_the_ports_of_pods_that_have_addresses_of_their_own() {
+    let (ports, cli) = (read("operator/src/port.rs"), read("operator/src/cli.rs"));
+    let director = |name: &str| {
+        let port = between(&ports, &format!("pub const {name}: u16 = "), ";").next().map(str::to_owned);
+        port.unwrap_or_else(|| panic!("{name} is gone"))
+    };
+    for name in ["DIRECTOR_HTTP_PORT", "DIRECTOR_HEALTH_PORT"] {
+        assert_says("docs/network.md", &format!("| {} of directors' pods | TCP |", director(name)));
+    }
+    let health = between(&cli, "default_value = \"0.0.0.0:", "\"").next().expect("the operator's health port");
+    assert_says("docs/network.md", &format!("| {health} of the operator's pod | TCP |"));
+}
+
+#[test]
 fn readme_names_the_ports_of_development() {
     let cli = read("sfu/src/cli.rs");
     let default = |field: &str| {
