@@ -15,7 +15,7 @@ pub use calls_bench::signal::Frames;
 pub use http::{Answer, get, upgrade};
 pub use join::{Join, Mode};
 pub use person::{Person, packet};
-pub use seen::{Heard, Payloads, Seen, frame};
+pub use seen::{Heard, Payloads, Seen, frame, user_payloads};
 pub use server::Server;
 
 use std::time::Duration;

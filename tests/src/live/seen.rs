@@ -92,13 +92,7 @@ impl Seen {
 
     /// Payloads of user packets that came on a channel.
     pub fn payloads(&self, label: &str) -> Vec<Vec<u8>> {
-        let of_label = self.data.iter().filter(|(known, _)| known == label);
-        of_label
-            .filter_map(|(_, packet)| match &packet.value {
-                Some(proto::data_packet::Value::User(user)) => Some(user.payload.clone()),
-                _ => None,
-            })
-            .collect()
+        user_payloads(&self.data, label)
     }
 
     pub(super) fn take_in(&mut self, message: &Response, frames: Frames) {
@@ -160,6 +154,17 @@ impl Seen {
             (heard.longest_gap, heard.last_at) = (Duration::ZERO, Instant::now());
         }
     }
+}
+
+/// Payloads of user packets that came on the channel called `label`, of all packets and their channels.
+pub fn user_payloads(data: &[(String, proto::DataPacket)], label: &str) -> Vec<Vec<u8>> {
+    let of_label = data.iter().filter(|(known, _)| known == label);
+    of_label
+        .filter_map(|(_, packet)| match &packet.value {
+            Some(proto::data_packet::Value::User(user)) => Some(user.payload.clone()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A frame that says whose it is and which.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use calls_bench::signal::{PROTOCOL, Signal, join_path};
-use calls_tests::live::{LIMIT, LOSSY, Mode, Payloads, RELIABLE, Server};
+use calls_tests::live::{LIMIT, LOSSY, Mode, Payloads, RELIABLE, Server, user_payloads};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
@@ -97,13 +97,7 @@ pub struct Seen {
 impl Seen {
     /// Payloads of user packets that came on a channel.
     pub fn messages(&self, label: &str) -> Vec<Vec<u8>> {
-        let of_label = self.data.iter().filter(|(known, _)| known == label);
-        of_label
-            .filter_map(|(_, packet)| match &packet.value {
-                Some(proto::data_packet::Value::User(user)) => Some(user.payload.clone()),
-                _ => None,
-            })
-            .collect()
+        user_payloads(&self.data, label)
     }
 }
 
