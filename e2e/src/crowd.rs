@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::cluster::layout::CONTROL_PLANE;
@@ -32,8 +32,10 @@ pub struct CrowdSize {
     pub stay: Option<Duration>,
 }
 
-/// How a crowd is.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// How a crowd is, as the program says it. Another program than the one these tests belong to says something else, and is
+/// not understood by half.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// Calls in which each heard each other within the last two seconds.
     pub whole: u32,
@@ -51,12 +53,15 @@ pub struct Report {
     pub trouble: Vec<String>,
 }
 
+/// The newest report; or, for good, what the crowd said that is none.
+type Latest = Result<Report, String>;
+
 /// A running crowd. It leaves when it is dropped.
 #[derive(Debug)]
 pub struct Crowd {
     child: Child,
     size: CrowdSize,
-    latest: Arc<Mutex<Report>>,
+    latest: Arc<Mutex<Latest>>,
 }
 
 impl Crowd {
@@ -73,20 +78,22 @@ impl Crowd {
         command.env("CALLS_KEY", key).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("failed to start {}", program.display()))?;
         let output = child.stdout.take().context("the crowd has no standard output")?;
-        let latest = Arc::<Mutex<Report>>::default();
+        let latest = Arc::new(Mutex::new(Latest::Ok(Report::default())));
         let kept = Arc::clone(&latest);
         thread::spawn(move || {
-            let lines = BufReader::new(output).lines().map_while(std::io::Result::ok);
-            for report in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = report;
+            for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
+                take_in(&mut kept.lock().unwrap_or_else(PoisonError::into_inner), &line);
             }
         });
         Ok(Self { child, size, latest })
     }
 
     /// How it was at most a second ago.
-    pub fn report(&self) -> Report {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    ///
+    /// # Errors
+    /// When it has said what is no report.
+    pub fn report(&self) -> Result<Report> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone().map_err(Error::msg)
     }
 
     /// Waits until every call is whole and all are in, looking only once what happened before shows; returns how long it
@@ -97,11 +104,12 @@ impl Crowd {
     pub fn wait_whole(&self, limit: Duration) -> Result<Duration> {
         let began = Instant::now();
         let is_whole = || {
-            let report = self.report();
+            // Nothing to wait for: what is wrong is said below.
+            let Ok(report) = self.report() else { return true };
             began.elapsed() >= NOTICED && report.whole == self.size.calls && report.connected == self.people()
         };
         let became = wait_for(limit, is_whole);
-        let report = self.report();
+        let report = self.report()?;
         ensure!(report.strangers == 0, "frames of another call were heard: {report:?}");
         if !became {
             bail!("{} of {} calls are whole after {limit:?}: {report:?}", report.whole, self.size.calls);
@@ -122,5 +130,30 @@ impl Drop for Crowd {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// Takes in a line of the program. What is no report stays, so that whoever asks later learns of it.
+fn take_in(latest: &mut Latest, line: &str) {
+    if latest.is_ok() {
+        *latest = serde_json::from_str(line).map_err(|error| format!("the crowd said {line:?}: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_report_is_not_forgotten() {
+        let line = r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"trouble":[]}"#;
+        let mut latest = Ok(Report::default());
+        take_in(&mut latest, line);
+        let report = Report { whole: 1, connected: 2, joins: 2, ..Report::default() };
+        assert_eq!(latest, Ok(report));
+        take_in(&mut latest, &line.replace("lost", "gone"));
+        take_in(&mut latest, line);
+        let said = latest.expect_err("kept");
+        assert!(said.contains("unknown field `gone`"), "{said}");
     }
 }

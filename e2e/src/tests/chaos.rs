@@ -81,7 +81,7 @@ fn whatever_fails_calls_go_on(stage: &Stage) -> Result<()> {
         let placed = calls_by_sfu(&example)?;
         let n_calls: u32 = placed.iter().map(|sfu| sfu.calls).sum();
         ensure!(n_calls == calls, "{calls} calls are on these SFUs: {placed:?}");
-        let report = crowd.report();
+        let report = crowd.report()?;
         println!("           {} joins, {} times somebody fell out", report.joins, report.lost);
         Ok(())
     };

@@ -44,7 +44,7 @@ fn fifty_calls_of_four_are_whole(stage: &Stage) -> Result<()> {
     scale(stage, &example, all)?;
     let later = stage.crowd(LATER)?;
     later.wait_whole(WHOLE_LIMIT).context("those who came when there were more SFUs")?;
-    let report = first.report();
+    let report = first.report()?;
     ensure!(report.lost == 0, "more SFUs threw somebody out: {report:?}");
     let placed = calls_by_sfu(&example)?;
     ensure!(placed.iter().all(|sfu| sfu.calls > 0), "an SFU that came got no call: {placed:?}");

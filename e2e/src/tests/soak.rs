@@ -50,7 +50,7 @@ fn a_long_call_leaves_nothing_behind(stage: &Stage) -> Result<()> {
     let (driver, call) = (stage.browsers()?, stage.call_name());
     let mut samples: BTreeMap<String, Vec<Usage>> = BTreeMap::new();
     let look = || {
-        let report = crowd.report();
+        let report = crowd.report()?;
         ensure!(report.broken_ms < u64::try_from(BROKEN_LIMIT.as_millis())?, "a call stays broken: {report:?}");
         ensure!(report.strangers == 0, "frames of another call were heard: {report:?}");
         for program in &programs {
@@ -61,7 +61,7 @@ fn a_long_call_leaves_nothing_behind(stage: &Stage) -> Result<()> {
     };
     let interrupt = || stage.cut_the_way_to_the_page();
     let rounds = stage.block_on(scenarios::a_long_call(&driver, stage.page(), &call, lasting, interrupt, look))?;
-    let report = crowd.report();
+    let report = crowd.report()?;
     println!("           {rounds} rounds; the crowd joined {} times and fell out {} times", report.joins, report.lost);
     drop(crowd);
 
