@@ -2,15 +2,14 @@
 //!
 //! [`load`] has clients made of the SFU's own transports, many to a thread, and compares servers. [`client`] joins a call
 //! over the signalling websocket and holds one peer connection of another implementation (`str0m`: ICE, DTLS, SRTP); it
-//! is what tests and [`scenario`] use. [`server`] starts ours, [`process`] reads what a server costs.
+//! is what crowds and [`reach`] use. [`server`] starts ours, [`process`] reads what a server costs.
 
 pub mod client;
 pub mod crowd;
 pub mod load;
-pub mod measure;
 pub mod network;
 pub mod peer;
 pub mod process;
-pub mod scenario;
+pub mod reach;
 pub mod server;
 pub mod signal;

@@ -8,7 +8,7 @@ use calls_bench::load::measure::Options;
 use calls_bench::load::run::{Load, head, peer};
 use calls_bench::load::scenario::{SCENARIOS, Scenario};
 use calls_bench::load::{bare, picture, table};
-use calls_bench::scenario::{Bench, Row};
+use calls_bench::reach::{Bench, Row};
 use calls_bench::server::Ports;
 use calls_bench::signal::ApiKey;
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -1,4 +1,6 @@
-//! What is measured, one function each.
+//! How soon people hear each other and what a server costs meanwhile, one function for each figure.
+
+pub mod measure;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::time::{sleep, timeout};
 
+use self::measure::{Samples, milliseconds};
 use crate::client::{Client, FRAME_INTERVAL, Observation, Part, Voice, Wish};
-use crate::measure::{Samples, milliseconds};
 use crate::server::{Ports, Server};
 use crate::signal::ApiKey;
 
