@@ -289,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_a_line_of_the_form_that_the_outer_tests_read() {
+        let report = Report { whole: 1, connected: 2, joins: 2, ..Report::default() };
+        let line = r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"trouble":[]}"#;
+        assert_eq!(serde_json::to_string(&report).unwrap(), line);
+    }
+
+    #[test]
     fn who_is_gone_hears_nobody_and_others_voices_are_strangers() {
         let start = Instant::now();
         let mut table = Table::new(2, 2, start);

@@ -32,8 +32,7 @@ pub struct CrowdSize {
     pub stay: Option<Duration>,
 }
 
-/// How a crowd is, as the program says it. Another program than the one these tests belong to says something else, and is
-/// not understood by half.
+/// How a crowd is, as the program says it. One of another version may say something else, and is not understood by half.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {

@@ -131,8 +131,8 @@ where
     Ok(took)
 }
 
-/// How long it takes after `kill` until all are `talking` again, which must be less than `limit`. The banner of those in
-/// `noticing` shows that they noticed: what is heard from then on is a new connection, not the rest of the old.
+/// How long it takes after `kill` until all are `talking` again, which must be less than `limit`. The banner of those
+/// in `noticing` shows that they noticed: what is heard from then on is a new connection, not the rest of the old.
 async fn recovery<F>(
     noticing: &[&Person],
     limit: Duration,

@@ -239,8 +239,8 @@ fn ensure_apart(options: &[(&str, u16)]) -> Result<()> {
     Ok(())
 }
 
-/// Where this machine's browsers find what listens at `address`: at loopback, if it listens at every address. There they
-/// also give the microphone.
+/// Where this machine's browsers find what listens at `address`: at loopback, if it listens at every address. There
+/// they also give the microphone.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -149,8 +149,8 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("it takes too long")
 }
 
-/// Waits until `holds`. It looks again and again: what directors know is asked of them over HTTP, and they tell nobody when
-/// it changes.
+/// Waits until `holds`. It looks again and again: what directors know is asked of them over HTTP, and they tell nobody
+/// when it changes.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !holds().await {

@@ -114,8 +114,8 @@ export function installInstruments({ tone, devices, drawnScreen }, readCode, dra
       });
     const samples = new Float32Array(2048);
     const end = performance.now() + ms;
-    // The first block of a new analyser is silence that nobody sent. No event tells when it has another: a timer, which is
-    // right also in pages that are hidden and never painted.
+    // The first block of a new analyser is silence that nobody sent. No event tells when it has another: a timer, which
+    // is right also in pages that are hidden and never painted.
     await new Promise((resolve) => setTimeout(resolve, 60));
     while (performance.now() < end) {
       for (const ear of ears) {

@@ -211,7 +211,8 @@ export class Person {
 
   /**
    * Looks again and again until `condition`. Puppeteer could wait inside the page (`waitForFunction`), but makes the
-   * condition of text there, which the page's Content-Security-Policy forbids; and hidden pages have no frames to wait for.
+   * condition of text there, which the page's Content-Security-Policy forbids; and hidden pages have no frames to wait
+   * for.
    */
   async #until(end, complaint, condition) {
     for (;;) {
