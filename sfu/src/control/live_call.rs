@@ -44,7 +44,8 @@ pub struct LiveCall {
     pub call: Call,
     /// The media thread it lives on.
     worker: usize,
-    sessions: BTreeMap<ParticipantId, Session>,
+    /// Boxed, since a map of two has room for eleven.
+    sessions: BTreeMap<ParticipantId, Box<Session>>,
     told: Told,
     /// Worst rating since the last round, by whose connection it is.
     ratings: BTreeMap<ParticipantId, f32>,
@@ -100,7 +101,7 @@ impl LiveCall {
             registry.add_key(transport.key.0, &id);
         }
         let changes = self.call.join(participant);
-        self.sessions.insert(id.clone(), session);
+        self.sessions.insert(id.clone(), Box::new(session));
         self.greet(context, &id);
         for request in &join.add_tracks {
             self.announce(context, registry, &id, request);

@@ -124,6 +124,7 @@ async fn join(
     let abandoned = (app.control.clone(), joined.attachment.clone());
     upgrade
         .max_message_size(socket::MAX_MESSAGE)
+        .read_buffer_size(socket::READ_BUFFER)
         .on_failed_upgrade(move |_| {
             let (control, attachment) = abandoned;
             tokio::spawn(async move { control.detached(attachment).await });

@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 
 /// Largest signal message, in bytes.
 pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
+/// Bytes read at once. Each websocket keeps as many for its whole life; nearly all messages are smaller.
+pub const READ_BUFFER: usize = 4 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait for a client to take a message before it is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);

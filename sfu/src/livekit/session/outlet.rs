@@ -21,16 +21,20 @@ pub struct Outlet {
     protocol: i32,
 }
 
+/// A message and its bytes. Boxed, since an empty queue has room for some dozens: the enum is as large as its largest
+/// message.
+type Waiting = (Box<proto::SignalResponse>, usize);
+
 #[derive(Debug)]
 struct Sender {
-    queue: mpsc::Sender<(proto::SignalResponse, usize)>,
+    queue: mpsc::Sender<Waiting>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// What a client is told, in order. Ends when it is cut off.
 #[derive(Debug)]
 pub struct Responses {
-    queue: mpsc::Receiver<(proto::SignalResponse, usize)>,
+    queue: mpsc::Receiver<Waiting>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -46,7 +50,7 @@ impl Responses {
     pub async fn recv(&mut self) -> Option<proto::SignalResponse> {
         let (message, bytes) = self.queue.recv().await?;
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-        Some(message)
+        Some(*message)
     }
 }
 
@@ -66,7 +70,7 @@ impl Sender {
             return false;
         }
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        self.queue.try_send((message, bytes)).is_ok()
+        self.queue.try_send((Box::new(message), bytes)).is_ok()
     }
 }
 
