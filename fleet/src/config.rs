@@ -16,6 +16,7 @@ pub struct SfuConfig {
     /// STUN servers as `host:port`, asked through the media socket. Empty: STUN is off.
     pub stun_servers: Vec<String>,
     pub page: PageConfig,
+    pub media: MediaConfig,
 }
 
 /// Ordered address sources for each node; the first that answers is advertised.
@@ -52,6 +53,21 @@ pub enum AddressSource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<IpAddr>,
     },
+}
+
+/// What the SFU forwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MediaConfig {
+    /// Microphones of one call that are forwarded at once: those who spoke last. 0: all of them.
+    pub max_active_speakers: u16,
+}
+
+impl Default for MediaConfig {
+    /// Ten: a call of ten is forwarded as it is, and more voices at once than that nobody can follow.
+    fn default() -> Self {
+        Self { max_active_speakers: 10 }
+    }
 }
 
 /// The page the SFU serves.
@@ -94,5 +110,6 @@ mod tests {
         );
         assert!(config.page.enabled);
         assert_eq!(config.page.access, PageAccess::Open);
+        assert_eq!(config.media.max_active_speakers, 10, "as an older operator's file leaves it");
     }
 }

@@ -212,7 +212,7 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
     let help = "Datagrams that came and were dropped, by reason";
     let kind = ConstCounter::new(0_u64).metric_type();
     let mut metric = encoder.encode_descriptor("dropped_packets", help, None, kind)?;
-    let reasons: [Reason; 16] = [
+    let reasons: [Reason; 17] = [
         ("malformed", |stats| stats.dropped.malformed),
         ("unknown_path", |stats| stats.dropped.unknown_path),
         ("unknown_ufrag", |stats| stats.dropped.unknown_ufrag),
@@ -225,6 +225,7 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
         ("unmatched", |stats| stats.dropped.unmatched),
         ("duplicate", |stats| stats.dropped.duplicate),
         ("muted", |stats| stats.dropped.muted),
+        ("unheard", |stats| stats.dropped.unheard),
         ("no_codec", |stats| stats.dropped.no_codec),
         ("unsealable", |stats| stats.dropped.unsealable),
         ("no_path", |stats| stats.dropped.no_path),

@@ -190,7 +190,13 @@ async fn start(
     let running = Arc::<RunningCalls>::default();
     let handles = workers.handles().to_vec();
     let context = control::Context::new(clock, handles, identity, keys.clone(), advertised, name, metrics.clone());
-    let parts = control::Parts { context, worker_events, running: Arc::clone(&running), status: status_sender };
+    let parts = control::Parts {
+        context,
+        config: config.clone(),
+        worker_events,
+        running: Arc::clone(&running),
+        status: status_sender,
+    };
     let control = control::start(parts).context("failed to start the control thread")?;
     let app = App { keys, control: control.clone(), config, metrics: metrics.clone() };
     Ok(Core { app, control, status, running, workers, stun_answers, metrics })

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fleet::config::MediaConfig;
 use fleet::names::{DRAIN_SECONDS, SLOTS, slot_ports};
 
 /// Files whose facts are checked. Links and paths are checked in every one of them.
@@ -180,9 +181,11 @@ fn readme_names_the_ports_of_development() {
 }
 
 #[test]
-fn documents_name_the_limits_of_draining_and_holding() {
+fn documents_name_the_limits_of_draining_holding_and_speaking() {
     assert_says("docs/troubleshooting.md", &format!("after {DRAIN_SECONDS} seconds"));
     assert_says("docs/operating.md", &format!("after {DRAIN_SECONDS} seconds"));
+    let speakers = MediaConfig::default().max_active_speakers;
+    assert_says("docs/operating.md", &format!("at most `media.maxActiveSpeakers`, {speakers} by default"));
     let trip = read("director/src/trip.rs");
     let hold = between(&trip, "pub const HOLD: Duration = Duration::from_secs(", ")").next().expect("a limit");
     assert_says("ARCHITECTURE.md", &format!("held, up to {hold} seconds"));

@@ -49,7 +49,7 @@ impl Peer {
         for (section, number) in outcome.published.iter().zip(first_track..) {
             let track = TrackKey(number);
             let section = self.offers.claim(&section.mid, track, PublishOptions::default()).expect("new");
-            world.sfu.command(now, Command::Publish(Box::new(section.publish(track, self.key))));
+            world.sfu.command(now, Command::Publish(Box::new(section.publish(track, self.key, None))));
         }
         for track in outcome.unpublished {
             world.sfu.command(now, Command::Unpublish { track });

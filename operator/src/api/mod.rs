@@ -7,9 +7,9 @@ mod spec;
 mod status;
 
 pub use spec::{
-    AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, LogLevel, MediaPorts, Monitors, NetworkMode,
-    NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate, ResourceAmounts, Resources,
-    SfuSpec, Source, StunSpec, TcpSpec,
+    AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, LogLevel, MediaPorts, MediaSpec, Monitors,
+    NetworkMode, NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate, ResourceAmounts,
+    Resources, SfuSpec, Source, StunSpec, TcpSpec,
 };
 pub use status::{CallsClusterStatus, MAX_LISTED_SFUS, SfuEntry};
 

@@ -56,6 +56,8 @@ pub struct CallsClusterSpec {
     pub auth: AuthSpec,
     /// The page people join from.
     pub page: PageSpec,
+    /// What SFUs forward.
+    pub media: MediaSpec,
     /// Logs and metrics.
     pub observability: ObservabilitySpec,
 }
@@ -330,6 +332,23 @@ pub enum PageAccess {
     Open,
     #[default]
     Token,
+}
+
+/// What SFUs forward.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MediaSpec {
+    /// Number of microphones of one call that are forwarded at once: those who spoke last, from their first word on. It
+    /// bounds what a large call costs; calls with no more open microphones are forwarded as they are. 0 means all.
+    /// Shared sound and clients that do not tell how loud they are do not count. Default: 10. Live.
+    #[schemars(range(max = 1000))]
+    pub max_active_speakers: u16,
+}
+
+impl Default for MediaSpec {
+    fn default() -> Self {
+        Self { max_active_speakers: fleet::config::MediaConfig::default().max_active_speakers }
+    }
 }
 
 /// Logs and metrics.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use fleet::config::{PageConfig, SfuConfig};
+use fleet::config::{MediaConfig, PageConfig, SfuConfig};
 use fleet::names::label;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -159,6 +159,7 @@ pub fn validate(
                     PageAccess::Token => fleet::config::PageAccess::Token,
                 },
             },
+            media: MediaConfig { max_active_speakers: spec.media.max_active_speakers },
         },
         certificates: issued.certificates,
         monitor: found.monitors_installed && spec.observability.monitors == Monitors::Auto,

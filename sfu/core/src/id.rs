@@ -24,6 +24,11 @@ key!(
     SubscriptionKey
 );
 
+key!(
+    /// Audio tracks of which only so many are forwarded at once: the microphones of a call.
+    AudioGroupKey
+);
+
 /// A synchronisation source of RTP (RFC 3550, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

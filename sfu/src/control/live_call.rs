@@ -14,6 +14,7 @@ use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId, Track};
+use sfu_core::id::AudioGroupKey;
 use sfu_core::time::Time;
 
 use self::regular::{Due, Told};
@@ -22,7 +23,7 @@ use super::throttle::Throttle;
 use super::{Attachment, Context, JoinOutcome, JoinRefused, Joined, News};
 use crate::clock::unix_now_ms;
 use crate::livekit::join::Join;
-use crate::livekit::session::{Asked, Reconciled, Scope, Session};
+use crate::livekit::session::{Asked, Place, Reconciled, Scope, Session};
 use crate::livekit::{convert, data, ids};
 use crate::metrics::TOO_SLOW_RELIABLE;
 
@@ -44,6 +45,8 @@ pub struct LiveCall {
     pub call: Call,
     /// The media thread it lives on.
     worker: usize,
+    /// Its microphones, of which only so many are heard.
+    microphones: AudioGroupKey,
     /// Boxed, since a map of two has room for eleven.
     sessions: BTreeMap<ParticipantId, Box<Session>>,
     told: Told,
@@ -60,10 +63,12 @@ pub struct LiveCall {
 }
 
 impl LiveCall {
-    pub fn new(name: &str, worker: usize, now: Time) -> Self {
+    pub fn new(context: &mut Context, name: &str, worker: usize) -> Self {
+        let now = context.now();
         Self {
             call: Call::new(name, ids::room(), unix_now_ms()),
             worker,
+            microphones: AudioGroupKey(context.key()),
             sessions: BTreeMap::new(),
             told: Told::default(),
             ratings: BTreeMap::new(),
@@ -93,7 +98,8 @@ impl LiveCall {
         epoch: u64,
     ) -> Result<Joined, JoinRefused> {
         let id = ids::participant();
-        let mut session = Session::new(context, join, id.clone(), self.worker).ok_or(JoinRefused::Internal)?;
+        let place = Place { worker: self.worker, microphones: self.microphones };
+        let mut session = Session::new(context, join, id.clone(), place).ok_or(JoinRefused::Internal)?;
         let responses = session.attach(context.now(), epoch);
         let participant = participant(join, id.clone());
         registry.add(&participant, &self.call.name);

@@ -1,15 +1,18 @@
 //! The control thread's loop: one message or one tick at a time.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
 use fleet::api::SfuStatus;
+use fleet::config::SfuConfig;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::ParticipantId;
+use sfu_core::engine::command::Command;
 use sfu_core::engine::event::Event;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,6 +36,7 @@ const BURST: usize = 128;
 #[derive(Debug)]
 pub struct Parts {
     pub context: Context,
+    pub config: watch::Receiver<SfuConfig>,
     pub worker_events: mpsc::Receiver<WorkerEvent>,
     pub running: Arc<RunningCalls>,
     pub status: watch::Sender<SfuStatus>,
@@ -52,6 +56,7 @@ pub fn start(parts: Parts) -> io::Result<ControlHandle> {
 #[derive(Debug)]
 struct Control {
     context: Context,
+    config: watch::Receiver<SfuConfig>,
     worker_events: mpsc::Receiver<WorkerEvent>,
     running: Arc<RunningCalls>,
     status: StatusKeeper,
@@ -63,9 +68,10 @@ struct Control {
 
 impl Control {
     fn new(parts: Parts) -> Self {
-        let Parts { context, worker_events, running, status } = parts;
-        Self {
+        let Parts { context, config, worker_events, running, status } = parts;
+        let mut control = Self {
             context,
+            config,
             worker_events,
             running,
             status: StatusKeeper::new(status),
@@ -73,6 +79,16 @@ impl Control {
             registry: Registry::default(),
             epochs: 0,
             draining: false,
+        };
+        control.configure();
+        control
+    }
+
+    /// Tells the workers what of the configuration is theirs.
+    fn configure(&mut self) {
+        let voices = NonZeroU16::new(self.config.borrow_and_update().media.max_active_speakers);
+        for worker in 0..self.context.workers.len() {
+            self.context.command(worker, Command::LimitHeard { voices });
         }
     }
 
@@ -108,6 +124,12 @@ impl Control {
                     for call in self.calls.values_mut() {
                         call.trickle(&candidates);
                     }
+                }
+                changed = self.config.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.configure();
                 }
                 _ = tick.tick() => self.tick(),
             }
@@ -150,9 +172,9 @@ impl Control {
         if self.context.advertised.borrow().candidates.is_empty() {
             return Err(JoinRefused::NoAddress);
         }
-        let now = self.context.now();
         let worker = self.least_busy_worker();
-        let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(&join.room, worker, now));
+        let context = &mut self.context;
+        let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(context, &join.room, worker));
         let joined = call.join(&mut self.context, &mut self.registry, join, epoch);
         match &joined {
             Ok(_) => self.running.started(&join.room),

@@ -27,6 +27,7 @@ fn what_is_live_keeps_the_revision() {
         json!({"network": {"advertise": {"override": "203.0.113.1"}}}),
         json!({"network": {"advertise": {"stun": {"servers": ["stun.example.com:3478"]}}}}),
         json!({"network": {"advertise": {"order": ["NodeInternalIP"]}}}),
+        json!({"media": {"maxActiveSpeakers": 3}}),
         json!({"observability": {"monitors": "Never"}}),
     ] {
         assert_eq!(revision(&live), base, "{live}");
@@ -57,6 +58,7 @@ fn live_changes_reach_the_pods_annotation() {
     let base = hash(&json!({}));
     assert_eq!(hash(&json!({"sfu": {"replicas": 3}})), base);
     assert_ne!(hash(&json!({"page": {"access": "Open"}})), base);
+    assert_ne!(hash(&json!({"media": {"maxActiveSpeakers": 3}})), base);
     assert_ne!(hash(&json!({"network": {"advertise": {"override": "203.0.113.1"}}})), base);
 }
 

@@ -1,8 +1,10 @@
 //! What control tells the engine.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
+use crate::id::{AudioGroupKey, Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use crate::transport::ice::IceCredentials;
 use crate::transport::srtp::SrtpKeys;
 
@@ -42,6 +44,11 @@ pub enum Command {
     SetMuted {
         track: TrackKey,
         muted: bool,
+    },
+    /// Forward at most so many voices of each [`AudioGroupKey`], those who spoke last; all of them if `None`, as in the
+    /// beginning.
+    LimitHeard {
+        voices: Option<NonZeroU16>,
     },
     /// Send a copy of a track on an m-line.
     Subscribe(Box<Subscribe>),
@@ -121,6 +128,9 @@ pub struct Publish {
     pub nack: bool,
     /// The client sends transport-wide sequence numbers and wants feedback.
     pub transport_cc: bool,
+    /// With whom an audio track competes for being heard. Without a group it is always forwarded, and so is one whose
+    /// packets do not say how loud they are (RFC 6464).
+    pub group: Option<AudioGroupKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,7 @@ impl Engine {
             Command::Publish(publish) => self.publish(now, &publish),
             Command::Unpublish { track } => self.unpublish(track),
             Command::SetMuted { track, muted } => self.set_muted(now, track, muted),
+            Command::LimitHeard { voices } => self.limit_heard(voices),
             Command::Subscribe(subscribe) => self.subscribe(now, *subscribe),
             Command::Unsubscribe { subscription } => self.unsubscribe(subscription),
             Command::SetTarget { subscription, target } => self.set_target(now, subscription, target),
@@ -111,6 +112,9 @@ impl Engine {
         let known = self.index.tracks.get(&publish.track).copied();
         let known = known.filter(|index| self.tracks.get(*index).is_some_and(|track| track.transport == transport));
         let index = if let Some(index) = known {
+            if self.tracks.get(index).is_some_and(|track| !track.competes_as(publish)) {
+                self.forget_voice(index);
+            }
             if let Some(track) = self.tracks.get_mut(index) {
                 track.describe(publish.clone());
             }
@@ -142,6 +146,7 @@ impl Engine {
         for subscription in std::mem::take(&mut track.subscriptions) {
             self.remove_subscription(subscription);
         }
+        self.forget_voice(index);
         let Some(track) = self.tracks.remove(index) else { return };
         self.index.tracks.remove(&track.description.track);
         if let Some(transport) = self.transports.get_mut(track.transport) {
@@ -160,6 +165,7 @@ impl Engine {
                     subscription.interrupt();
                 }
             }
+            self.forget_voice(index);
         } else {
             self.retarget_all(now, index);
         }

@@ -130,7 +130,8 @@ impl Subscription {
                 // The keyframe's first packet may have come last: what overtook it follows now, and with it the rest of
                 // the burst.
                 let Original { now, track, layer, packet, source, .. } = *original;
-                for later in packet.sequence + 1..=source.highest() {
+                let later = packet.sequence + 1..=source.highest();
+                for later in later.take_while(|later| !track.holds_back(source.id, *later)) {
                     if let Some(original) = Original::new(now, track, layer, later) {
                         self.send(&original, transport, output, copy);
                     }

@@ -4,8 +4,9 @@
 //! events for control, the next deadline. It must not know: calls, participants, SDP, LiveKit.
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
-//! opens media and finds its track, `burst` gathers what comes at once, `forward` writes a copy for each subscriber,
-//! `feedback` reads RTCP and has `resend` answer NACKs, `report` writes RTCP when `schedule` says that it is time, `execute` does what control commands.
+//! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
+//! `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend` answer NACKs, `report` writes RTCP
+//! when `schedule` says that it is time, `execute` does what control commands.
 
 mod allowance;
 mod arena;
@@ -16,6 +17,7 @@ mod connectivity;
 mod execute;
 mod feedback;
 mod forward;
+mod hearing;
 mod output;
 mod receive;
 mod report;
@@ -37,6 +39,7 @@ use self::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
 use self::burst::Burst;
 use self::command::Command;
 use self::event::Event;
+use self::hearing::Hearing;
 use self::output::Output;
 use self::path::{Path, Transmit};
 use self::schedule::Schedule;
@@ -68,6 +71,7 @@ pub struct Engine {
     tracks: Arena<TrackIndex, Track>,
     subscriptions: Arena<SubscriptionIndex, Subscription>,
     schedule: Schedule,
+    hearing: Hearing,
     index: Indices,
     /// Empty after [`handle_timeout`](Self::handle_timeout).
     burst: Burst,
@@ -106,6 +110,7 @@ impl Engine {
             tracks: Arena::default(),
             subscriptions: Arena::default(),
             schedule: Schedule::default(),
+            hearing: Hearing::default(),
             index: Indices::default(),
             burst: Burst::default(),
             output: Output::default(),

@@ -127,12 +127,14 @@ impl Engine {
             self.handle_source_replaced(index, layer_index);
         }
         let Some(track) = self.tracks.get_mut(index) else { return };
-        if let Some(level) = located.audio_level(packet)
-            && !track.muted
-            && track.level.handle_level(level, self.config.speech_threshold)
-        {
-            self.schedule.levels.get_or_insert(now + level::INTERVAL);
+        if !track.muted {
+            let level = located.audio_level(packet);
+            if level.is_some_and(|level| track.level.handle_level(level, self.config.speech_threshold)) {
+                self.schedule.levels.get_or_insert(now + level::INTERVAL);
+            }
+            self.hear(now, (index, layer_index), level);
         }
+        let Some(track) = self.tracks.get_mut(index) else { return };
         let revived = !track.alive(now).nth(usize::from(layer_index)).unwrap_or_default();
         let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
         let Some(source) = layer.source.as_mut() else { return };
@@ -192,6 +194,7 @@ impl Engine {
         let codec = track.codec(header.payload_type);
         let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
         let Some(source) = layer.source.as_mut() else { return };
+        let source_id = source.id;
         let arrival = source.nack.handle_packet(now, sequence);
         if muted {
             self.output.stats.dropped.muted += 1;
@@ -210,10 +213,12 @@ impl Engine {
         let keyframe = layer.keyframe.next_at();
         self.schedule_at(transport, nack);
         self.schedule_at(transport, keyframe);
-        if inserted == Inserted::Fresh {
-            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence });
-        } else {
+        if inserted != Inserted::Fresh {
             self.output.stats.dropped.duplicate += 1;
+        } else if self.tracks.get(index).is_some_and(|track| track.holds_back(source_id, sequence)) {
+            self.output.stats.dropped.unheard += 1;
+        } else {
+            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence });
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
 use super::config::EngineConfig;
+use super::hearing::Hearing;
 use super::stats::EngineStats;
 use super::subscription::Subscription;
 use super::track::Track;
@@ -28,6 +29,7 @@ pub struct EngineState {
     subscriptions: Arena<SubscriptionIndex, Subscription>,
     keys: Vec<(TransportIndex, SealerState, OpenerState)>,
     levels: Option<Time>,
+    hearing: Hearing,
     stats: EngineStats,
 }
 
@@ -60,6 +62,7 @@ impl Engine {
             subscriptions: self.subscriptions,
             keys,
             levels: self.schedule.levels,
+            hearing: self.hearing,
             stats: self.output.stats,
         }
     }
@@ -78,6 +81,7 @@ impl Engine {
         engine.tracks = state.tracks;
         engine.subscriptions = state.subscriptions;
         engine.schedule.levels = state.levels;
+        engine.hearing = state.hearing;
         engine.output.stats = state.stats;
         for (index, sealer, opener) in state.keys {
             let sealer = Sealer::restore(sealer).map_err(RestoreError::Keys)?;

@@ -81,6 +81,8 @@ pub struct Dropped {
     pub duplicate: u64,
     /// Media of a muted track.
     pub muted: u64,
+    /// Audio of who is not among the heard. Some of it may be forwarded a moment later, as the beginning of a word.
+    pub unheard: u64,
     /// Media that the receiver has no codec for.
     pub no_codec: u64,
     /// Packets we could not seal. Each is a fault of ours.

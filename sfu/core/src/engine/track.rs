@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::arena::{SubscriptionIndex, TransportIndex};
 use super::command::{Codec, CodecMapping, MediaKind, Publish};
 use super::config::EngineConfig;
+use super::hearing::HeldBack;
 use crate::id::{Rid, Ssrc};
 use crate::media::history::History;
 use crate::media::keyframe::KeyframeRequest;
@@ -36,6 +37,8 @@ pub struct Track {
     retired: VecDeque<Source>,
     pub subscriptions: Vec<SubscriptionIndex>,
     pub level: LevelMeter,
+    /// Set while others of its group are heard instead.
+    pub held_back: Option<HeldBack>,
     next_source: u32,
 }
 
@@ -84,6 +87,7 @@ impl Track {
             retired: VecDeque::new(),
             subscriptions: Vec::new(),
             level: LevelMeter::default(),
+            held_back: None,
             next_source: 0,
         };
         track.lay_out();

@@ -3,6 +3,7 @@
 //! They must not know transports, keys or one another's owners; [`engine`](crate::engine) puts them together.
 
 pub mod extension;
+pub mod heard;
 pub mod history;
 pub mod keyframe;
 pub mod layer;
@@ -20,4 +21,5 @@ pub mod rtx;
 pub mod sequence;
 pub mod timeline;
 pub mod twcc;
+pub mod voice;
 pub mod vp8;

@@ -17,7 +17,7 @@ use super::subscription::{Assignment, Subscription};
 use super::write::Writer;
 use super::{LocalTransport, NegotiationError, extension, simulcast};
 use crate::engine::command::{Codec, CodecMapping, Extensions, MediaKind, Publish, SignalledSsrc};
-use crate::id::{Mid, Rid, SubscriptionKey, TrackKey, TransportKey};
+use crate::id::{AudioGroupKey, Mid, Rid, SubscriptionKey, TrackKey, TransportKey};
 use crate::transport::DtlsRole;
 
 /// The negotiation as a value.
@@ -81,8 +81,8 @@ pub struct PublishedSection {
 }
 
 impl PublishedSection {
-    /// The engine's command for it.
-    pub fn publish(self, track: TrackKey, transport: TransportKey) -> Publish {
+    /// The engine's command for it; `group` as in [`Publish`].
+    pub fn publish(self, track: TrackKey, transport: TransportKey, group: Option<AudioGroupKey>) -> Publish {
         Publish {
             track,
             transport,
@@ -94,6 +94,7 @@ impl PublishedSection {
             ssrcs: self.ssrcs,
             nack: self.nack,
             transport_cc: self.transport_cc,
+            group,
         }
     }
 }

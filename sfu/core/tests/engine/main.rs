@@ -8,6 +8,7 @@ mod client;
 mod connectivity;
 mod forwarding;
 mod garbage;
+mod hearing;
 mod layers;
 mod long;
 mod loss;

@@ -1,17 +1,18 @@
 //! No (key, SSRC, index) is sealed twice: the world watches that in every scenario; here everything happens at once.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sfu_core::engine::command::{Command, MediaKind, Target};
-use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
+use sfu_core::id::{AudioGroupKey, Ssrc, SubscriptionKey, TrackKey};
 use sfu_core::media::random::Random;
 use sfu_core::media::rtcp::write_nack;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
 use crate::network::Link;
-use crate::world::World;
+use crate::world::{World, description};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -23,6 +24,8 @@ enum Step {
     NackEverything(u32),
     NewSsrc(u32),
     Padding,
+    Level(u64, u8),
+    Limit(u16),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_u32..2).prop_map(Step::NackEverything),
         1 => (0_u32..3).prop_map(Step::NewSsrc),
         1 => Just(Step::Padding),
+        4 => (0_usize..2, 0_usize..3).prop_map(|(who, level)| Step::Level([1, 3][who], [20, 40, 90][level])),
+        1 => (0_u16..3).prop_map(Step::Limit),
     ]
 }
 
@@ -89,6 +94,11 @@ fn perform(world: &mut World, step: &Step, next_ssrc: &mut u32) {
                 world.send_to_server(path, &datagram);
             }
         }
+        Step::Level(number, level) => {
+            let client = world.clients.get_mut(&number).expect("joined");
+            client.sender(Ssrc(10 + number as u32)).level = level;
+        }
+        Step::Limit(voices) => world.command(Command::LimitHeard { voices: NonZeroU16::new(voices) }),
     }
 }
 
@@ -99,7 +109,16 @@ proptest! {
         let mut world = World::new(Some(Random::new(seed)));
         world.join(1, Profile::AeadAes128Gcm);
         world.join(2, Profile::AeadAes128Gcm);
-        world.publish(1, 1, vec![Sender::audio(11, "0")]);
+        world.join(3, Profile::AeadAes128Gcm);
+        // Two microphones of which one is heard, so that what was held back is forwarded later.
+        for (number, ssrc) in [(1, 11), (3, 13)] {
+            let microphone = Sender::audio(ssrc, "0");
+            let mut publish = description(number, number, std::slice::from_ref(&microphone));
+            publish.group = Some(AudioGroupKey(1));
+            world.clients.get_mut(&number).expect("joined").add_sender(microphone);
+            world.command(Command::Publish(Box::new(publish)));
+        }
+        world.command(Command::LimitHeard { voices: NonZeroU16::new(1) });
         let layers = [(21, "q"), (22, "h"), (23, "f")].map(|(ssrc, rid)| Sender::video(ssrc, "1", Some(rid)));
         world.publish(1, 2, layers.into());
         subscribe(&mut world, 0);

@@ -391,6 +391,7 @@ pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
         rids,
         nack: true,
         transport_cc: is_video,
+        group: None,
     }
 }
 

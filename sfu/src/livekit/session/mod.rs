@@ -15,7 +15,7 @@ use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::{ParticipantId, Track, TrackId};
 use sfu_core::engine::command::Command;
-use sfu_core::id::TransportKey;
+use sfu_core::id::{AudioGroupKey, TransportKey};
 use sfu_core::sdp::{ClientOffers, CodecPolicy, ServerOffers};
 use sfu_core::time::Time;
 
@@ -45,12 +45,22 @@ pub enum Asked {
     Reconnect(&'static str),
 }
 
+/// Where in the media engine a session lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The media thread of its call.
+    pub worker: usize,
+    /// The group its microphones compete in.
+    pub microphones: AudioGroupKey,
+}
+
 #[derive(Debug)]
 pub struct Session {
     pub participant: ParticipantId,
     pub claims: Claims,
     pub mode: PeerMode,
     worker: usize,
+    microphones: AudioGroupKey,
     outlet: Outlet,
     /// The connection on which the client offers: the only one, or the one it publishes on.
     publisher: Peer<ClientOffers>,
@@ -77,7 +87,8 @@ struct Peer<Negotiation> {
 
 impl Session {
     /// Sets up the transports. `None` if there is no randomness for their credentials.
-    pub fn new(context: &mut Context, join: &Join, participant: ParticipantId, worker: usize) -> Option<Self> {
+    pub fn new(context: &mut Context, join: &Join, participant: ParticipantId, place: Place) -> Option<Self> {
+        let Place { worker, microphones } = place;
         let publisher = Peer {
             transport: Transport::new(context, worker)?,
             offers: ClientOffers::new(context.key(), CodecPolicy::default()),
@@ -97,6 +108,7 @@ impl Session {
             claims: join.claims.clone(),
             mode: join.mode,
             worker,
+            microphones,
             outlet: Outlet::new(join.client.protocol),
             publisher,
             subscriber,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use livekit_protocol as proto;
-use sfu_core::call::{Track, TrackId};
+use sfu_core::call::{Track, TrackId, TrackSource};
 use sfu_core::engine::command::{Codec, Command, MediaKind};
-use sfu_core::id::TrackKey;
+use sfu_core::id::{AudioGroupKey, TrackKey};
 use sfu_core::sdp::{PublishOptions, PublishedSection};
 use sfu_core::time::Time;
 
@@ -29,7 +29,14 @@ pub struct Publications {
     /// Announced, and no m-line carries them yet; oldest first.
     pending: Vec<Pending>,
     /// Claimed m-lines.
-    live: BTreeMap<TrackKey, TrackId>,
+    live: BTreeMap<TrackKey, Live>,
+}
+
+/// A track whose media is described.
+#[derive(Debug)]
+struct Live {
+    id: TrackId,
+    group: Option<AudioGroupKey>,
 }
 
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl Publications {
     }
 
     fn key_of(&self, track: &TrackId) -> Option<TrackKey> {
-        self.live.iter().find(|(_, id)| *id == track).map(|(key, _)| *key)
+        self.live.iter().find(|(_, live)| live.id == *track).map(|(key, _)| *key)
     }
 }
 
@@ -103,8 +110,10 @@ impl Session {
             if let Some(mime) = section.codecs.first().map(|mapping| mime_type(mapping.codec)) {
                 track.mime_type = mime.into();
             }
-            self.publications.live.insert(track.key, track.id.clone());
-            let publish = section.publish(track.key, self.publisher.transport.key);
+            // Whoever shares a sound wants it heard; only voices compete.
+            let group = (track.source == TrackSource::Microphone).then_some(self.microphones);
+            self.publications.live.insert(track.key, Live { id: track.id.clone(), group });
+            let publish = section.publish(track.key, self.publisher.transport.key, group);
             context.command(self.worker, Command::Publish(Box::new(publish)));
             if track.muted {
                 context.command(self.worker, Command::SetMuted { track: track.key, muted: true });
@@ -139,7 +148,8 @@ impl Session {
     /// The client sends a track otherwise than before.
     pub(super) fn republish(&mut self, context: &mut Context, track: TrackKey) {
         if let Some(section) = self.publisher.offers.published(track) {
-            let publish = section.publish(track, self.publisher.transport.key);
+            let group = self.publications.live.get(&track).and_then(|live| live.group);
+            let publish = section.publish(track, self.publisher.transport.key, group);
             context.command(self.worker, Command::Publish(Box::new(publish)));
         }
     }
@@ -148,9 +158,9 @@ impl Session {
     pub(super) fn unpublish(&mut self, context: &mut Context, tracks: &[TrackKey]) -> Vec<Asked> {
         let mut asked = Vec::new();
         for key in tracks {
-            if let Some(id) = self.publications.live.remove(key) {
+            if let Some(live) = self.publications.live.remove(key) {
                 context.command(self.worker, Command::Unpublish { track: *key });
-                asked.push(Asked::Unpublish(id));
+                asked.push(Asked::Unpublish(live.id));
             }
         }
         asked
