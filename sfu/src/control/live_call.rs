@@ -3,6 +3,7 @@
 //! Everything that happens ends in [`LiveCall::apply`]: people are told, subscriptions are brought in line, and then
 //! descriptions go out, in this order.
 
+mod dynacast;
 mod regular;
 mod signal;
 mod simulate;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
+use sfu_core::call::dynacast::Dynacast;
 use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId, Track};
 use sfu_core::id::AudioGroupKey;
 use sfu_core::time::Time;
@@ -50,6 +52,10 @@ pub struct LiveCall {
     /// Boxed, since a map of two has room for eleven.
     sessions: BTreeMap<ParticipantId, Box<Session>>,
     told: Told,
+    /// What publishers were told of their videos.
+    dynacast: Dynacast,
+    /// Since it was looked what is watched, what people want to receive may have changed.
+    wishes_changed: bool,
     /// Worst rating since the last round, by whose connection it is.
     ratings: BTreeMap<ParticipantId, f32>,
     due: Due,
@@ -71,6 +77,8 @@ impl LiveCall {
             microphones: AudioGroupKey(context.key()),
             sessions: BTreeMap::new(),
             told: Told::default(),
+            dynacast: Dynacast::default(),
+            wishes_changed: false,
             ratings: BTreeMap::new(),
             due: Due::after(now),
             looked_at: now,
@@ -154,6 +162,7 @@ impl LiveCall {
         self.told.tell_anew(session);
         session.resume(context);
         session.negotiate(context);
+        self.tell_watched_anew(&id);
         self.refresh_token(context, &id);
         self.collect_from(context, registry, &id);
         tracing::info!(call = self.call.name, participant = %id.0, "resumed");
@@ -210,6 +219,7 @@ impl LiveCall {
 
     /// Carries out what a decision of the call changed.
     fn apply(&mut self, context: &mut Context, registry: &mut Registry, changes: &Changes) {
+        self.wishes_changed = true;
         for gone in &changes.left {
             self.remove(context, registry, gone);
             self.remember(context.now(), gone);
@@ -284,6 +294,7 @@ impl LiveCall {
 
     /// Someone's wishes about tracks changed.
     fn reconcile_only(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {
+        self.wishes_changed = true;
         let Self { call, sessions, told, .. } = self;
         if let Some(session) = sessions.get_mut(id) {
             reconcile(call, session, context, registry, Scope::All, call.wanted_by(id));
@@ -412,6 +423,7 @@ impl LiveCall {
             if self.attendance.is_over(now, self.call.is_attended()) {
                 self.dismiss_everyone(context, registry);
             }
+            self.tell_watched(now);
         }
         self.tell_what_is_due(context, now);
     }

@@ -4,6 +4,7 @@
 //! caller tells the people of a change and brings subscriptions in line with [`Call::wanted_by`]. It must not know:
 //! sockets, SDP, LiveKit's messages.
 
+pub mod dynacast;
 pub mod host;
 pub mod participant;
 pub mod permission;

@@ -239,9 +239,15 @@ fn wanted_of<'c>(
     listener: &'c Participant,
     publisher: &'c Participant,
 ) -> impl Iterator<Item = (&'c Participant, &'c Track)> {
-    let may = listener.permissions.subscribe && !publisher.permissions.hidden && publisher.id != listener.id;
-    let tracks = publisher.tracks.values().filter(move |_| may);
-    tracks
-        .filter(|track| listener.rules.wants(&track.id) && publisher.rules.audience.admits(listener, &track.id))
-        .map(move |track| (publisher, track))
+    let tracks = publisher.tracks.values().filter(|track| receives(listener, publisher, track));
+    tracks.map(move |track| (publisher, track))
+}
+
+/// Whether `listener` is to receive a track of `publisher`.
+pub(super) fn receives(listener: &Participant, publisher: &Participant, track: &Track) -> bool {
+    listener.permissions.subscribe
+        && !publisher.permissions.hidden
+        && publisher.id != listener.id
+        && listener.rules.wants(&track.id)
+        && publisher.rules.audience.admits(listener, &track.id)
 }

@@ -6,11 +6,11 @@ use super::*;
 use crate::engine::command::{MediaKind, Target};
 use crate::id::TrackKey;
 
-fn id(name: &str) -> ParticipantId {
+pub fn id(name: &str) -> ParticipantId {
     ParticipantId(format!("PA_{name}"))
 }
 
-fn person(name: &str) -> Participant {
+pub fn person(name: &str) -> Participant {
     let permissions = Permissions { update_own_metadata: true, ..Permissions::default() };
     Participant::new(id(name), Identity(name.into()), permissions, 0)
 }
@@ -38,7 +38,18 @@ fn microphone(of: &str) -> Track {
     }
 }
 
-fn call_of(names: &[&str]) -> Call {
+/// In three layers: 180, 360 and 720 lines.
+pub fn camera(of: &str) -> Track {
+    let layer = |quality, width, height| TrackLayer { quality, width, height, bitrate: 0 };
+    Track {
+        kind: MediaKind::Video,
+        source: TrackSource::Camera,
+        layers: vec![layer(0, 320, 180), layer(1, 640, 360), layer(2, 1280, 720)],
+        ..microphone(of)
+    }
+}
+
+pub fn call_of(names: &[&str]) -> Call {
     let mut call = Call::new("standup", "RM_1", 0);
     for name in names {
         call.join(person(name));
@@ -247,12 +258,7 @@ fn without_the_grant_nothing_is_received_or_published() {
 #[test]
 fn what_is_shown_small_is_received_small() {
     let mut call = call_of(&["ana", "ben"]);
-    let layer = |quality, width, height| TrackLayer { quality, width, height, bitrate: 0 };
-    let camera = Track {
-        kind: MediaKind::Video,
-        layers: vec![layer(0, 320, 180), layer(1, 640, 360), layer(2, 1280, 720)],
-        ..microphone("ana")
-    };
+    let camera = camera("ana");
     call.publish(&id("ana"), camera.clone()).unwrap();
     let mut target = |settings| {
         call.set_track_settings(&id("ben"), std::slice::from_ref(&camera.id), settings).unwrap();
