@@ -11,6 +11,10 @@ pub fn check(compound: &[u8]) {
             Packet::Goodbye { sources } => sources.count(),
             Packet::Nack { lost, .. } => lost.count(),
             Packet::FullIntraRequest { targets } => targets.count(),
+            Packet::TransportWide { packets, statuses, .. } => {
+                assert!(statuses.count() <= usize::from(packets.min(1024)));
+                0
+            }
             _ => 0,
         };
         // A NACK names 17 packets in four bytes; nothing else says more in as little.

@@ -2,12 +2,14 @@
 //!
 //! They must not know transports, keys or one another's owners; [`engine`](crate::engine) puts them together.
 
+pub mod estimate;
 pub mod extension;
 pub mod heard;
 pub mod history;
 pub mod keyframe;
 pub mod layer;
 pub mod level;
+pub mod meter;
 pub mod nack;
 pub mod random;
 pub mod receive;

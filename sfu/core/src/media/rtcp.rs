@@ -4,6 +4,7 @@
 //! costs no more than its bytes. Packets that this SFU has no use for are skipped.
 
 use crate::id::Ssrc;
+use crate::media::estimate::feedback::Statuses;
 use crate::time::NtpTime;
 
 pub const SENDER_REPORT: u8 = 200;
@@ -74,11 +75,14 @@ pub enum Packet<'a> {
     Remb {
         bitrate: u64,
     },
-    /// Transport-wide feedback: base sequence number, count of packets told about, count of the feedback packet.
+    /// Transport-wide feedback: base sequence number, count of packets told about, count of the feedback packet, the
+    /// receiver's time in 64 ms (24 bits), and what became of the packets.
     TransportWide {
         base: u16,
         packets: u16,
         count: u8,
+        reference: u32,
+        statuses: Statuses<'a>,
     },
     /// Something else, well-formed.
     Other {
@@ -143,11 +147,16 @@ fn read(count: u8, packet_type: u8, body: &[u8]) -> Option<Packet<'_>> {
         (TRANSPORT_FEEDBACK, NACK) => {
             Packet::Nack { media: Ssrc(word(body, 4)?), lost: LostNumbers { pairs: body.get(8..)?, pending: None } }
         }
-        (TRANSPORT_FEEDBACK, TRANSPORT_WIDE) => Packet::TransportWide {
-            base: (word(body, 8)? >> 16) as u16,
-            packets: word(body, 8)? as u16,
-            count: word(body, 12)? as u8,
-        },
+        (TRANSPORT_FEEDBACK, TRANSPORT_WIDE) => {
+            let (base, packets) = ((word(body, 8)? >> 16) as u16, word(body, 8)? as u16);
+            Packet::TransportWide {
+                base,
+                packets,
+                count: word(body, 12)? as u8,
+                reference: word(body, 12)? >> 8,
+                statuses: Statuses::new(base, packets, body.get(16..)?)?,
+            }
+        }
         (PAYLOAD_FEEDBACK, PICTURE_LOSS) => Packet::PictureLoss { media: Ssrc(word(body, 4)?) },
         (PAYLOAD_FEEDBACK, FULL_INTRA_REQUEST) => Packet::FullIntraRequest { targets: FirTargets(body.get(8..)?) },
         (PAYLOAD_FEEDBACK, APPLICATION_LAYER) if body.get(8..12) == Some(b"REMB") => {
@@ -456,6 +465,7 @@ mod tests {
                 Packet::Goodbye { sources } => drop(sources.count()),
                 Packet::Nack { lost, .. } => drop(lost.count()),
                 Packet::FullIntraRequest { targets } => drop(targets.count()),
+                Packet::TransportWide { packets, statuses, .. } => assert!(statuses.count() <= usize::from(packets)),
                 _ => {}
             }
         }

@@ -1,0 +1,299 @@
+//! How much a path to a subscriber carries, found from the subscriber's transport-wide feedback.
+//!
+//! Google congestion control on the sending side, as in draft-ietf-rmcat-gcc-02: [`arrival`] gathers packets into
+//! bursts, [`trend`] sees a queue grow, [`rate`] and [`loss`] turn that and loss into a limit, [`probe`] finds out
+//! whether there is more. In: packets sent and feedback. Out: a limit in bits per second, and padding to send.
+//! It must not know what the packets carry.
+//!
+//! Numbers that last are integers, so that an estimator that was written down and read back goes on the same.
+
+pub mod feedback;
+
+mod arrival;
+mod loss;
+mod probe;
+mod rate;
+mod sent;
+mod trend;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::arrival::Bursts;
+use self::feedback::Statuses;
+use self::loss::LossControl;
+use self::probe::{Found, Prober};
+use self::rate::RateControl;
+use self::sent::SentPackets;
+use self::trend::{Trend, Usage};
+use crate::media::meter::RateMeter;
+use crate::time::Time;
+
+/// What is delivered is measured over this. Shorter, and single frames show; longer, and a path that became slow is
+/// believed to be fast.
+const DELIVERED: Duration = Duration::from_millis(500);
+/// The reference time of feedback counts this many microseconds, in 24 bits.
+const REFERENCE: i64 = 64_000;
+
+/// What is known of one path. Some ten kilobytes, whatever happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimator {
+    sent: SentPackets,
+    /// The last reference time, widened, in its own units.
+    reference: Option<i64>,
+    bursts: Bursts,
+    trend: Trend,
+    delivered: RateMeter,
+    rate: RateControl,
+    loss: LossControl,
+    prober: Prober,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self {
+            sent: SentPackets::default(),
+            reference: None,
+            bursts: Bursts::default(),
+            trend: Trend::default(),
+            delivered: RateMeter::new(DELIVERED),
+            rate: RateControl::default(),
+            loss: LossControl::default(),
+            prober: Prober::default(),
+        }
+    }
+}
+
+/// Sums of one feedback packet.
+#[derive(Default)]
+struct Sums {
+    arrived: u32,
+    lost: u32,
+    found: u32,
+    newest: Option<i64>,
+    probed: Option<Found>,
+}
+
+impl Estimator {
+    /// A packet was sent: its transport-wide number, widened, and its bytes as a datagram's payload.
+    pub fn note_sent(&mut self, now: Time, number: u64, bytes: usize) {
+        self.sent.note(now, number, bytes, self.prober.current());
+        self.prober.handle_sent(now, bytes);
+    }
+
+    /// Takes in feedback: its reference time as on the wire, and what became of the packets. `round_trip` tells how long
+    /// a change takes to be seen.
+    pub fn handle_feedback(&mut self, now: Time, reference: u32, statuses: Statuses<'_>, round_trip: Duration) {
+        let reference = self.widen(reference) * REFERENCE;
+        let mut sums = Sums::default();
+        for status in statuses {
+            let Some(told) = self.sent.tell(now, status.number, status.arrival.is_some()) else { continue };
+            let Some(arrival) = status.arrival else {
+                sums.lost += 1;
+                continue;
+            };
+            let arrival = reference + arrival;
+            let count = if told.found { &mut sums.found } else { &mut sums.arrived };
+            *count += 1;
+            sums.newest = sums.newest.max(Some(arrival));
+            self.delivered.add(receivers(arrival), told.bytes as usize);
+            if let Some(step) = self.bursts.handle_packet(told.sent_at, arrival) {
+                self.trend.handle_step(step);
+            }
+            sums.probed = sums.probed.or(self.prober.handle_arrived(now, told.probe, arrival, told.bytes));
+        }
+        self.loss.handle_told(sums.arrived, sums.lost, sums.found);
+        if let Some(newest) = sums.newest {
+            self.update(now, self.delivered.rate(receivers(newest)), round_trip, sums.probed);
+        }
+    }
+
+    fn update(&mut self, now: Time, delivered: u64, round_trip: Duration, probed: Option<Found>) {
+        let usage = self.trend.usage();
+        self.rate.update(now, usage, delivered, round_trip);
+        self.loss.update(now, delivered, self.rate.limit());
+        match probed {
+            _ if usage == Usage::Over => self.prober.put_off(now),
+            Some(found) => self.raise_to(now, found.rate),
+            None => (),
+        }
+    }
+
+    fn raise_to(&mut self, now: Time, rate: u64) {
+        self.rate.raise_to(now, rate);
+        self.loss.raise_to(rate);
+    }
+
+    /// What the path carries, in bits per second; `None` while it has carried all there was.
+    pub fn limit(&self) -> Option<u64> {
+        [self.rate.limit(), self.loss.limit()].into_iter().flatten().min()
+    }
+
+    /// Says how much would be sent if the path allowed it, in bits per second; zero if nothing is held back.
+    pub fn want(&mut self, rate: u64) {
+        let is_more = self.limit().is_some_and(|limit| rate > limit);
+        self.prober.want(if is_more { rate } else { 0 });
+    }
+
+    /// Bytes of padding to send now, as a probe.
+    pub fn padding_due(&mut self, now: Time) -> usize {
+        self.limit().map_or(0, |limit| self.prober.due(now, limit))
+    }
+
+    /// There is nothing to make padding of. The path is taken to carry a quarter more, and media will show whether it
+    /// does.
+    pub fn guess(&mut self, now: Time) {
+        self.prober.put_off(now);
+        if let Some(limit) = self.limit() {
+            self.raise_to(now, limit + limit / 4);
+        }
+    }
+
+    /// When to ask for padding next.
+    pub fn next_at(&self) -> Option<Time> {
+        self.prober.next_at()
+    }
+
+    /// The reference time nearest to the last one. The first is placed one cycle above zero, so none is negative.
+    fn widen(&mut self, reference: u32) -> i64 {
+        const CYCLE: i64 = 1 << 24;
+        let reference = i64::from(reference);
+        let last = self.reference.unwrap_or(CYCLE + reference);
+        let step = (reference - last).rem_euclid(CYCLE);
+        let wide = last + if step < CYCLE / 2 { step } else { step - CYCLE };
+        self.reference = Some(wide);
+        wide
+    }
+}
+
+/// A moment of the receiver's clock.
+fn receivers(micros: i64) -> Time {
+    Time::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Ssrc;
+    use crate::media::rtcp::{Packet, Packets};
+    use crate::media::twcc::FeedbackGenerator;
+
+    /// A sender of constant rate, a path of some capacity with a queue, and a receiver that gives feedback.
+    struct Path {
+        estimator: Estimator,
+        receiver: FeedbackGenerator,
+        now: Time,
+        number: u64,
+        capacity: u64,
+        /// When the link is free again.
+        free: Time,
+        under_way: std::collections::VecDeque<(Time, u16)>,
+        padding: usize,
+    }
+
+    const DELAY: Duration = Duration::from_millis(20);
+
+    impl Path {
+        fn new(capacity: u64) -> Self {
+            Self {
+                estimator: Estimator::default(),
+                receiver: FeedbackGenerator::default(),
+                now: Time::from_millis(1_000_000),
+                number: 100_000,
+                capacity,
+                free: Time::ZERO,
+                under_way: std::collections::VecDeque::new(),
+                padding: 0,
+            }
+        }
+
+        fn send(&mut self, bytes: usize) {
+            self.number += 1;
+            self.estimator.note_sent(self.now, self.number, bytes);
+            self.free = self.free.max(self.now) + Duration::from_micros(bytes as u64 * 8_000_000 / self.capacity);
+            self.under_way.push_back((self.free + DELAY, self.number as u16));
+        }
+
+        /// Sends packets of 1000 bytes at `rate` for so long; returns the limit at the end.
+        fn run(&mut self, rate: u64, for_ms: u64) -> Option<u64> {
+            let mut credit = 0;
+            for _ in 0..for_ms {
+                self.now += Duration::from_millis(1);
+                credit += rate / 1000;
+                while credit >= 8_000 {
+                    credit -= 8_000;
+                    self.send(1_000);
+                }
+                let padding = self.estimator.padding_due(self.now);
+                for _ in 0..padding.div_ceil(300) {
+                    self.padding += 300;
+                    self.send(300);
+                }
+                while let Some((at, number)) = self.under_way.front().copied().filter(|(at, _)| *at <= self.now) {
+                    self.under_way.pop_front();
+                    self.receiver.handle_packet(at, number);
+                }
+                let mut bytes = Vec::new();
+                self.receiver.write_due(self.now, &mut bytes, Ssrc(1), Ssrc(2));
+                for packet in Packets::new(&bytes) {
+                    let Packet::TransportWide { reference, statuses, .. } = packet else { continue };
+                    self.estimator.handle_feedback(self.now, reference, statuses, Duration::from_millis(50));
+                }
+            }
+            self.estimator.limit()
+        }
+    }
+
+    #[test]
+    fn a_path_that_carries_everything_has_no_limit() {
+        assert_eq!(Path::new(5_000_000).run(2_000_000, 20_000), None);
+    }
+
+    #[test]
+    fn a_path_that_is_too_narrow_is_found_out_and_its_rate_found() {
+        let mut path = Path::new(1_000_000);
+        path.run(900_000, 3_000);
+        let mut found_after = 0;
+        while path.run(2_000_000, 10).is_none() {
+            found_after += 10;
+        }
+        assert!(found_after <= 300, "{found_after} ms");
+        let limit = path.run(2_000_000, 500).expect("found");
+        assert!((700_000..=1_000_000).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_path_that_became_wider_is_found_by_probing() {
+        let mut path = Path::new(1_000_000);
+        path.run(2_000_000, 1_000);
+        path.run(300_000, 3_000);
+        path.capacity = 5_000_000;
+        path.estimator.want(3_000_000);
+        let limit = path.run(300_000, 4_000).expect("found before");
+        assert!(limit >= 2_500_000, "{limit}");
+        assert!(path.padding < 60_000, "{} bytes", path.padding);
+    }
+
+    #[test]
+    fn probing_a_path_that_stays_narrow_does_not_raise_the_limit_above_it() {
+        let mut path = Path::new(1_000_000);
+        path.run(2_000_000, 1_000);
+        path.run(300_000, 3_000);
+        path.estimator.want(3_000_000);
+        let mut highest = 0;
+        for _ in 0..100 {
+            highest = path.run(300_000, 200).expect("found before").max(highest);
+        }
+        assert!((700_000..=1_050_000).contains(&highest), "{highest}");
+        assert!(path.padding < 60_000, "{} bytes in 20 s", path.padding);
+    }
+
+    #[test]
+    fn the_receivers_clock_may_wrap() {
+        let mut estimator = Estimator::default();
+        let wide: Vec<i64> = [0xff_fffe, 0xff_ffff, 3, 0xff_ffff, 4].map(|at| estimator.widen(at)).into();
+        let base = 0x1ff_fffe;
+        assert_eq!(wide, [base, base + 1, base + 5, base + 1, base + 6]);
+    }
+}
