@@ -153,6 +153,7 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("rtp_sent", "Media to subscribers", Some(Unit::Bytes), sum(|stats| stats.sent.rtp.bytes)),
         ("rtx_received_packets", "Retransmissions from publishers", None, sum(|stats| stats.received.rtx.packets)),
         ("rtx_sent_packets", "Retransmissions to subscribers", None, sum(|stats| stats.sent.rtx.packets)),
+        ("padding_sent_packets", "Padding that probes networks", None, sum(|stats| stats.sent.padding.packets)),
         ("stun_checks", "Connectivity checks answered", None, sum(|stats| stats.checks)),
         ("rtp_received_lost_packets", "Packets of publishers the network lost", None, sum(|stats| stats.lost.received)),
         ("rtp_sent_lost_packets", "Packets subscribers say the network lost", None, sum(|stats| stats.lost.sent)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calls_tests::{Client, World};
-use sfu_core::engine::command::{Codec as CoreCodec, Command, MediaKind as CoreKind, Subscribe, Target};
+use sfu_core::engine::command::{Codec as CoreCodec, Command, MediaKind as CoreKind, Priority, Subscribe, Target};
 use sfu_core::engine::event::Event;
 use sfu_core::id::{self, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use sfu_core::sdp::{
@@ -101,6 +101,7 @@ fn subscribe(
         extensions,
         cname: described.cname,
         target: Target::HIGHEST,
+        priority: Priority::Camera,
     }));
     let now = world.now();
     world.sfu.command(now, command);

@@ -248,9 +248,10 @@ impl Control {
             | Event::PathSelected { transport, .. }
             | Event::ConsentLost { transport } => transport.0,
             Event::TrackQuality { track, .. } | Event::LayerStarted { track, .. } => track.0,
-            Event::SubscriptionQuality { subscription, .. } | Event::SubscriptionStarted { subscription } => {
-                subscription.0
-            }
+            Event::SubscriptionQuality { subscription, .. }
+            | Event::SubscriptionStarted { subscription }
+            | Event::SubscriptionPaused { subscription }
+            | Event::SubscriptionResumed { subscription } => subscription.0,
             Event::AudioLevels(levels) => {
                 for level in levels {
                     if let Some((call, publisher)) = find(&mut self.calls, &self.registry, level.track.0) {
@@ -289,6 +290,16 @@ impl Control {
             }
             Event::TrackQuality { quality, .. } | Event::SubscriptionQuality { quality, .. } => {
                 call.rate(&participant, quality);
+            }
+            Event::SubscriptionPaused { subscription } => {
+                call.with_session(context, registry, &participant, |session, _| {
+                    session.tell_stream_state(subscription, proto::StreamState::Paused);
+                });
+            }
+            Event::SubscriptionResumed { subscription } => {
+                call.with_session(context, registry, &participant, |session, _| {
+                    session.tell_stream_state(subscription, proto::StreamState::Active);
+                });
             }
             Event::LayerStarted { .. } | Event::SubscriptionStarted { .. } | Event::AudioLevels(_) => (),
         }

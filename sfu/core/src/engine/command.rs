@@ -156,6 +156,16 @@ pub struct Subscribe {
     /// Canonical end-point identifier for RTCP (RFC 3550, section 6.5.1): one a publisher, so that its audio and video stay in step.
     pub cname: String,
     pub target: Target,
+    pub priority: Priority,
+}
+
+/// What is served first where a client's network cannot carry everything. Audio always is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Priority {
+    #[default]
+    Camera,
+    /// A shared screen: text that must be readable.
+    Screen,
 }
 
 /// What a subscriber wants of a track.

@@ -6,21 +6,47 @@ use crate::id::{Rid, SubscriptionKey, TrackKey, TransportKey};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A DTLS datagram from an authenticated path, to be fed to the transport's association.
-    Dtls { transport: TransportKey, datagram: Vec<u8> },
+    Dtls {
+        transport: TransportKey,
+        datagram: Vec<u8>,
+    },
     /// The client's checks chose a path: the first one means that ICE is connected.
-    PathSelected { transport: TransportKey, path: Path },
+    PathSelected {
+        transport: TransportKey,
+        path: Path,
+    },
     /// No check has been answered for the consent time (RFC 7675): the client is gone or its network is.
-    ConsentLost { transport: TransportKey },
+    ConsentLost {
+        transport: TransportKey,
+    },
     /// A layer's first packet arrived; `rid` is `None` without simulcast.
-    LayerStarted { track: TrackKey, rid: Option<Rid> },
+    LayerStarted {
+        track: TrackKey,
+        rid: Option<Rid>,
+    },
     /// A subscription's first packet left.
-    SubscriptionStarted { subscription: SubscriptionKey },
+    SubscriptionStarted {
+        subscription: SubscriptionKey,
+    },
+    /// The subscriber's network cannot carry the video any more: nothing of it is sent until it is resumed.
+    SubscriptionPaused {
+        subscription: SubscriptionKey,
+    },
+    SubscriptionResumed {
+        subscription: SubscriptionKey,
+    },
     /// How loud audio tracks were over the last interval; only tracks that sent something.
     AudioLevels(Vec<AudioLevel>),
     /// How a track arrives, once a second.
-    TrackQuality { track: TrackKey, quality: Quality },
+    TrackQuality {
+        track: TrackKey,
+        quality: Quality,
+    },
     /// How a copy arrives at its subscriber, with each receiver report.
-    SubscriptionQuality { subscription: SubscriptionKey, quality: Quality },
+    SubscriptionQuality {
+        subscription: SubscriptionKey,
+        quality: Quality,
+    },
 }
 
 impl Event {

@@ -199,6 +199,7 @@ impl Engine {
             transport.sent.insert(ssrc, index);
         }
         self.open_streams(index);
+        self.share_out(now, transport);
         self.retarget(now, index);
         self.schedule_transport(now, transport);
     }
@@ -248,9 +249,10 @@ impl Engine {
 
     fn set_target(&mut self, now: Time, key: SubscriptionKey, target: Target) {
         let Some(index) = self.index.subscriptions.get(&key).copied() else { return };
-        if let Some(subscription) = self.subscriptions.get_mut(index) {
-            subscription.description.target = target;
-        }
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return };
+        subscription.description.target = target;
+        let transport = subscription.transport;
+        self.share_out(now, transport);
         self.retarget(now, index);
     }
 }

@@ -63,7 +63,10 @@ impl Engine {
                 }
             }
             Packet::Remb { .. } => feedback.remb_received += 1,
-            Packet::TransportWide { .. } => feedback.transport_wide_received += 1,
+            Packet::TransportWide { reference, statuses, .. } => {
+                feedback.transport_wide_received += 1;
+                self.handle_transport_wide(now, index, reference, statuses);
+            }
             Packet::Other { .. } => {}
         }
     }

@@ -82,13 +82,13 @@ impl Engine {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
         let Some(track) = self.tracks.get_mut(subscription.track) else { return };
         let ready = self.transports.get(subscription.transport).is_some_and(|transport| transport.srtp.is_some());
-        if subscription.description.target == Target::Off {
+        let target = subscription.target();
+        if target == Target::Off {
             subscription.wanted = None;
             subscription.interrupt();
             return;
         }
         // Where nothing is alive, a request may wake what has sent before: a screen that stands still.
-        let target = subscription.description.target;
         let layer = choose(target, track.alive(now)).or_else(|| choose(target, track.known()));
         if layer.is_some() {
             subscription.wanted = layer;
@@ -211,6 +211,7 @@ impl Subscription {
             self.sealed.keep(mapped.sequence, &out);
         }
         self.note_sent(original, mapped, payload.len(), output);
+        transport.note_sent(now, transport_sequence, out.len());
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
     }
 

@@ -5,9 +5,11 @@
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
 //! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
-//! `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend` answer NACKs, `report` writes RTCP
-//! when `schedule` says that it is time, `execute` does what control commands.
+//! `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend` answer NACKs, `adapt` fits what a
+//! client gets to its path, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
+//! commands.
 
+mod adapt;
 mod allowance;
 mod arena;
 mod burst;
@@ -47,6 +49,7 @@ use self::subscription::Subscription;
 use self::track::Track;
 use self::transport::Transport;
 use crate::id::{SubscriptionKey, TrackKey, TransportKey};
+use crate::media::allocate::Wish;
 use crate::media::random::Random;
 use crate::time::Time;
 use crate::transport::DatagramKind;
@@ -99,6 +102,7 @@ struct Scratch {
     rtcp: Vec<u8>,
     numbers: Vec<u64>,
     indices: Vec<SubscriptionIndex>,
+    wishes: Vec<(SubscriptionIndex, Wish)>,
 }
 
 impl Engine {

@@ -145,6 +145,7 @@ impl Engine {
         }
         let sequence = source.sequence.unwrap(header.sequence_number);
         source.statistics.handle_packet(now, sequence, header.timestamp);
+        source.rate.add(now, packet.len());
         if revived {
             self.retarget_all(now, index);
         }

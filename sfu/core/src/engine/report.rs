@@ -25,6 +25,7 @@ impl Engine {
         }
         if self.can_send(index) {
             self.write_transport_feedback(now, index);
+            self.handle_adaptation_timeout(now, index);
             self.write_requests(now, index);
             self.write_reports(now, index);
         }

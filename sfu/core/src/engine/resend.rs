@@ -63,6 +63,7 @@ impl Engine {
             }
         }
         subscription.next_rtx += 1;
+        transport.note_sent(now, transport_sequence, out.len());
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtx);
         Some(())
     }

@@ -77,6 +77,7 @@ impl Engine {
         let requests = requests.flat_map(|(layer, source)| [source.nack.next_at(), layer.keyframe.next_at()]);
         let has_media = !transport.tracks.is_empty() || !transport.subscriptions.is_empty();
         let report = has_media.then_some(transport.next_report);
-        requests.chain([consent, report, transport.arrivals.next_at()]).flatten().min()
+        let adaptation = transport.adaptation.as_ref().and_then(|adaptation| adaptation.next_at());
+        requests.chain([consent, report, transport.arrivals.next_at(), adaptation]).flatten().min()
     }
 }

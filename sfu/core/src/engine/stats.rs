@@ -29,6 +29,8 @@ pub struct Traffic {
     pub rtp: Count,
     /// Retransmissions.
     pub rtx: Count,
+    /// Packets of nothing that ask whether a path carries more.
+    pub padding: Count,
     pub rtcp: Count,
 }
 

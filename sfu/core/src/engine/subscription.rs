@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::arena::{TrackIndex, TransportIndex};
-use super::command::{Codec, CodecMapping, Subscribe};
+use super::command::{Codec, CodecMapping, Subscribe, Target};
 use crate::media::report::SenderStatistics;
 use crate::media::resend::{Budget, SealedRing};
 use crate::media::rewrite::{Offsets, Rewriter};
@@ -17,6 +17,8 @@ use crate::transport::srtp::OutboundStream;
 pub struct Subscription {
     pub transport: TransportIndex,
     pub track: TrackIndex,
+    /// What the client's network lets it have.
+    pub allowed: Allowed,
     /// The layer being forwarded.
     pub current: Option<u8>,
     /// The layer it should be; a switch waits for a keyframe.
@@ -33,6 +35,15 @@ pub struct Subscription {
     pub sealed: SealedRing,
     pub statistics: SenderStatistics,
     pub description: Subscribe,
+}
+
+/// How much of a track a client's network can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Allowed {
+    Everything,
+    /// At most this layer.
+    UpTo(u8),
+    Nothing,
 }
 
 /// VP8's running numbers as the subscriber last saw them.
@@ -61,6 +72,7 @@ impl Subscription {
         Self {
             transport,
             track,
+            allowed: Allowed::Everything,
             current: None,
             wanted: None,
             rewriter: Rewriter::new(first),
@@ -79,6 +91,15 @@ impl Subscription {
     /// Nothing has been sent yet and the first number is to be this one.
     pub fn begin_at(&mut self, first: u64) {
         self.rewriter = Rewriter::new(first);
+    }
+
+    /// What is wanted and can be carried.
+    pub fn target(&self) -> Target {
+        match (self.description.target, self.allowed) {
+            (_, Allowed::Nothing) => Target::Off,
+            (Target::Layer(wanted), Allowed::UpTo(layer)) => Target::Layer(wanted.min(layer)),
+            (target, _) => target,
+        }
     }
 
     /// How a packet of this codec goes out; `None` if the receiver cannot take it.

@@ -1,6 +1,7 @@
 //! A track a client publishes: its layers, and the stream that currently is each layer.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::media::history::History;
 use crate::media::keyframe::KeyframeRequest;
 use crate::media::layer;
 use crate::media::level::LevelMeter;
+use crate::media::meter::RateMeter;
 use crate::media::nack::NackGenerator;
 use crate::media::receive::ReceiveStatistics;
 use crate::media::rewrite::SourceId;
@@ -22,6 +24,8 @@ use crate::time::Time;
 
 /// Layers a track may have. Browsers send three.
 const MAX_LAYERS: usize = 8;
+/// A layer's rate is measured over this: long enough for keyframes not to show much.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// Streams that were replaced but may still be asked for packets.
 const MAX_RETIRED: usize = 2;
 
@@ -65,6 +69,8 @@ pub struct Source {
     pub sequence: Unwrapper,
     pub history: History,
     pub statistics: ReceiveStatistics,
+    /// What it sends, over the last second.
+    pub rate: RateMeter,
     pub nack: NackGenerator,
     /// What the last sender report said of its time.
     pub mapping: Option<Mapping>,
@@ -160,6 +166,7 @@ impl Track {
             sequence: Unwrapper::default(),
             history: History::new(capacity),
             statistics: ReceiveStatistics::new(clock_rate),
+            rate: RateMeter::new(RATE_WINDOW),
             nack: NackGenerator::default(),
             mapping: None,
         };
@@ -188,6 +195,11 @@ impl Track {
     /// Which layers send, lowest first.
     pub fn alive(&self, now: Time) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
         self.layers.iter().map(move |layer| layer::is_alive(now, layer.last_packet))
+    }
+
+    /// Bits per second that a layer sends.
+    pub fn rate(&self, now: Time, layer: u8) -> u64 {
+        self.layer(layer).and_then(|layer| layer.source.as_ref()).map_or(0, |source| source.rate.rate(now))
     }
 
     /// Which layers have a stream, alive or not.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::adapt::Adaptation;
 use super::allowance::Allowance;
 use super::arena::{SubscriptionIndex, TrackIndex};
 use super::command::Extensions;
@@ -48,6 +49,8 @@ pub struct Transport {
     pub arrivals: FeedbackGenerator,
     /// Next transport-wide number of ours, for clients that give feedback.
     pub next_transport_sequence: u64,
+    /// Only with video, and a client that gives feedback.
+    pub adaptation: Option<Box<Adaptation>>,
     pub round_trip: Option<Duration>,
     pub next_report: Time,
     /// Reports sent so far; subscriptions take turns by it.
@@ -104,6 +107,7 @@ impl Transport {
             wants_feedback: false,
             arrivals: FeedbackGenerator::default(),
             next_transport_sequence: 0,
+            adaptation: None,
             round_trip: None,
             next_report: now,
             reports: 0,
@@ -119,6 +123,13 @@ impl Transport {
     /// A check with `ufrag` was answered: if it is the new one, the old credentials end and are returned.
     pub fn confirm_credentials(&mut self, ufrag: &str) -> Option<IceCredentials> {
         if self.credentials.ufrag == ufrag { self.previous_credentials.take() } else { None }
+    }
+
+    /// A packet was sent whose transport-wide number, if it has one, is the last that was given out.
+    pub fn note_sent(&mut self, now: Time, transport_sequence: Option<u16>, bytes: usize) {
+        if let (Some(_), Some(adaptation)) = (transport_sequence, &mut self.adaptation) {
+            adaptation.estimator.note_sent(now, self.next_transport_sequence, bytes);
+        }
     }
 
     /// Takes a sample of the round trip to the client.

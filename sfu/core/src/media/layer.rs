@@ -19,6 +19,16 @@ pub fn choose(target: Target, alive: impl DoubleEndedIterator<Item = bool> + Exa
     lively.clone().rfind(|layer| *layer <= highest).or_else(|| lively.clone().next())
 }
 
+/// The layers that [`choose`] chooses from, lowest first, for targets at or below this one.
+pub fn candidates(
+    target: Target,
+    alive: impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone,
+) -> impl Iterator<Item = u8> {
+    let best = choose(target, alive.clone());
+    let lively = alive.enumerate().filter(|(_, alive)| *alive).map(|(layer, _)| layer as u8);
+    lively.filter(move |layer| best.is_some_and(|best| *layer <= best))
+}
+
 /// Whether a layer whose last packet came at `last` is alive.
 pub fn is_alive(now: Time, last: Option<Time>) -> bool {
     last.is_some_and(|last| now.since(last) < SILENCE)

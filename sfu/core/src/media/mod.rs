@@ -2,6 +2,7 @@
 //!
 //! They must not know transports, keys or one another's owners; [`engine`](crate::engine) puts them together.
 
+pub mod allocate;
 pub mod estimate;
 pub mod extension;
 pub mod heard;

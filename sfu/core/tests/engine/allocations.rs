@@ -8,6 +8,7 @@ use sfu_core::engine::Engine;
 use sfu_core::engine::command::MediaKind;
 use sfu_core::engine::path::Path;
 use sfu_core::id::Ssrc;
+use sfu_core::media::twcc::FeedbackGenerator;
 use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
 
@@ -79,6 +80,8 @@ fn forwarding_allocates_nothing() {
             world.join(number, profile);
             world.subscribe(number, 1, 100, MediaKind::Audio);
             world.subscribe(number, 2, 200, MediaKind::Video);
+            // So that what is sent is noted.
+            world.clients.get_mut(&number).expect("joined").arrivals = Some(FeedbackGenerator::default());
         }
         // Histories, buffers and queues reach their size.
         world.run_for(Duration::from_secs(12));

@@ -10,6 +10,7 @@ use sfu_core::media::nack::NackGenerator;
 use sfu_core::media::rtcp::{self, Packet, Packets, ReportBlock, SenderInfo};
 use sfu_core::media::rtp::{ExtensionForm, ExtensionWriter, Header, write_header};
 use sfu_core::media::sequence::nearest;
+use sfu_core::media::twcc::FeedbackGenerator;
 use sfu_core::media::{rtx, vp8};
 use sfu_core::time::{NtpTime, Time};
 use sfu_core::transport::DtlsRole;
@@ -46,6 +47,10 @@ pub struct Client {
     pub plis: Vec<(Time, Ssrc)>,
     pub nacked: u64,
     pub transport_feedback: u64,
+    /// Arrivals to give transport-wide feedback of, if it gives any.
+    pub arrivals: Option<FeedbackGenerator>,
+    /// Empty packets received.
+    pub padding: u64,
     pub answers: u64,
 }
 
@@ -60,6 +65,8 @@ pub struct Sender {
     /// Frames are this far apart.
     pub period: Duration,
     pub packets_per_frame: u8,
+    /// Bytes in a packet beside what every packet carries.
+    pub filling: usize,
     pub next_frame: Time,
     pub index: u64,
     pub rtx_index: u64,
@@ -116,20 +123,24 @@ pub struct Content {
     pub part: u8,
 }
 
-/// Length of a content on the wire.
+/// Length of a content on the wire; more of the same may follow it, as far as this tells it from redundant audio.
 const CONTENT: usize = 53;
+const LARGE: usize = 200;
+
+/// What a content is filled up with.
+const FILL: u8 = 0x5a;
 
 impl Content {
     fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.ssrc.0.to_be_bytes());
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.push(self.part);
-        out.extend_from_slice(&[0x5a; 40]);
+        out.extend_from_slice(&[FILL; 40]);
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (head, fill) = bytes.split_at_checked(13)?;
-        assert!(fill == [0x5a; 40], "the payload arrived damaged");
+        assert!(fill.iter().all(|byte| *byte == FILL), "the payload arrived damaged");
         Some(Self {
             ssrc: Ssrc(u32::from_be_bytes(head[..4].try_into().ok()?)),
             frame: u64::from_be_bytes(head[4..12].try_into().ok()?),
@@ -162,6 +173,8 @@ impl Client {
             plis: Vec::new(),
             nacked: 0,
             transport_feedback: 0,
+            arrivals: None,
+            padding: 0,
             answers: 0,
         }
     }
@@ -179,7 +192,8 @@ impl Client {
     /// When the next frame or request is due.
     pub fn next_due(&self) -> Option<Time> {
         let frames = self.senders.iter().filter(|sender| sender.active).map(|sender| sender.next_frame);
-        frames.chain(self.received.values().filter_map(|received| received.nack.next_at())).min()
+        let feedback = self.arrivals.as_ref().and_then(FeedbackGenerator::next_at);
+        frames.chain(self.received.values().filter_map(|received| received.nack.next_at())).chain(feedback).min()
     }
 
     /// The datagrams of all frames that are due.
@@ -208,6 +222,7 @@ impl Client {
                 payload.extend_from_slice(&[0x80 | OPUS, 0x0f, 0x00, 3, OPUS, 1, 2, 3]);
             }
             content.write(&mut payload);
+            payload.resize(payload.len() + sender.filling, FILL);
             let marker = part + 1 == sender.packets_per_frame;
             let timestamp = sender.timestamp_at(now);
             let number = self.transport_sequence;
@@ -280,6 +295,15 @@ impl Client {
         if compound.is_empty() { Vec::new() } else { vec![self.seal_rtcp(compound)] }
     }
 
+    /// Transport-wide feedback that is due.
+    pub fn send_feedback(&mut self, now: Time) -> Vec<Vec<u8>> {
+        let mut compound = Vec::new();
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.write_due(now, &mut compound, Ssrc(1), Ssrc(2));
+        }
+        if compound.is_empty() { Vec::new() } else { vec![self.seal_rtcp(compound)] }
+    }
+
     pub fn picture_loss(&mut self, ssrc: Ssrc) -> Vec<u8> {
         let mut compound = Vec::new();
         rtcp::write_picture_loss(&mut compound, Ssrc(1), ssrc);
@@ -309,11 +333,18 @@ impl Client {
 
     fn handle_rtp(&mut self, now: Time, index: u64, packet: &[u8]) {
         let header = Header::parse(packet).expect("the server sends whole packets");
+        let located = Located::find(&header, packet, &RECEIVER_EXTENSIONS);
+        if let (Some(arrivals), Some(number)) = (&mut self.arrivals, located.transport_sequence(packet)) {
+            arrivals.handle_packet(now, number);
+        }
         let Some((media, payload_type)) = self.repairs.get(&header.ssrc).copied() else {
             self.received.entry(header.ssrc).or_default().handle_packet(now, index, &header, packet);
             return;
         };
-        let retransmission = rtx::read(&header, packet).expect("nobody probes here");
+        let Some(retransmission) = rtx::read(&header, packet) else {
+            self.padding += 1;
+            return;
+        };
         let received = self.received.entry(media).or_default();
         let highest = received.packets.last_key_value().map_or(0, |(highest, _)| *highest);
         let index = nearest(highest, retransmission.sequence_number);
@@ -378,6 +409,7 @@ impl Sender {
             rid,
             period: Duration::from_millis(40),
             packets_per_frame: 3,
+            filling: 0,
             next_frame: Time::ZERO,
             index: u64::from(ssrc % 60_000),
             rtx_index: 77,
@@ -482,7 +514,10 @@ impl Received {
             level: located.audio_level(packet),
             picture_id: descriptor.and_then(|descriptor| Some(descriptor.picture_id?.value)),
             keyframe: descriptor.is_some_and(|descriptor| descriptor.starts_keyframe(payload)),
-            content: payload.get(skipped..).filter(|rest| rest.len() == CONTENT).and_then(Content::read),
+            content: payload
+                .get(skipped..)
+                .filter(|rest| rest.len() == CONTENT || rest.len() >= LARGE)
+                .and_then(Content::read),
         };
         // The first copy counts; a second one must say the same.
         let same = |known: &Arrived| known.content == arrived.content && known.timestamp == arrived.timestamp;

@@ -3,6 +3,7 @@
 //! Every scenario runs twice: as it is, and with the engine written down as JSON and restored at random steps. Both
 //! runs must put out the same datagrams and events. In each of them, no (key, SSRC, index) may be sealed twice.
 
+mod adaptation;
 mod allocations;
 mod client;
 mod connectivity;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sfu_core::engine::command::{
-    Codec, CodecMapping, Command, Extensions, MediaKind, Publish, SignalledSsrc, Subscribe, Target,
+    Codec, CodecMapping, Command, Extensions, MediaKind, Priority, Publish, SignalledSsrc, Subscribe, Target,
 };
 use sfu_core::engine::event::Event;
 use sfu_core::engine::path::{Path, Transmit};
@@ -15,13 +15,14 @@ use sfu_core::engine::{Engine, EngineConfig, EngineState};
 use sfu_core::id::{Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use sfu_core::media::random::Random;
 use sfu_core::media::rtp::{FIXED_HEADER, is_rtcp};
+use sfu_core::media::twcc::FeedbackGenerator;
 use sfu_core::time::{NtpTime, Time};
 use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::{Client, OPUS, RED, Received, Sender, VP8, VP8_RTX, keys};
-use crate::network::{Link, PERFECT};
+use crate::network::{Bottleneck, Link, PERFECT};
 use crate::stun;
 
 /// Ids of publishers.
@@ -58,6 +59,11 @@ pub struct World {
     pub clients: BTreeMap<u64, Client>,
     pub up: Link,
     pub down: Link,
+    /// Packets of one frame are sent this far apart, as browsers do.
+    pub pacing: Duration,
+    /// Slow links, and which clients are behind which, counted from the first.
+    pub bottlenecks: Vec<Bottleneck>,
+    pub behind: BTreeMap<u64, usize>,
     network: Random,
     /// What is under way: arrival, order, datagram.
     queue: BinaryHeap<Reverse<(Time, u64, Delivery)>>,
@@ -109,6 +115,9 @@ impl World {
             clients: BTreeMap::new(),
             up: PERFECT,
             down: PERFECT,
+            pacing: Duration::ZERO,
+            bottlenecks: Vec::new(),
+            behind: BTreeMap::new(),
             network: Random::new(4711),
             queue: BinaryHeap::new(),
             order: 0,
@@ -220,17 +229,24 @@ impl World {
         }
         self.forward_burst();
         let (report, check) = (self.next_report <= now, self.next_check <= now);
-        let mut datagrams = Vec::new();
+        let (mut paced, mut datagrams) = (Vec::new(), Vec::new());
         for client in self.clients.values_mut() {
             let path = client.path;
+            let frames = client.send_frames(now);
+            paced.extend((0..).zip(frames).map(|(position, datagram)| (path, self.pacing * position, datagram)));
             let mut send = |list: Vec<Vec<u8>>| datagrams.extend(list.into_iter().map(|datagram| (path, datagram)));
-            send(client.send_frames(now));
             send(client.send_nacks(now));
+            send(client.send_feedback(now));
             if report {
                 send(client.send_reports(now));
             }
             if check && self.checks {
                 send(vec![stun::check(&client.ice, true)]);
+            }
+        }
+        for (path, pause, datagram) in paced {
+            for delay in self.up.carry(&mut self.network) {
+                self.queue_delivery(pause + delay, Destination::Server(path), datagram.clone());
             }
         }
         for (path, datagram) in datagrams {
@@ -294,11 +310,30 @@ impl World {
         while let Some(Transmit { path, payload }) = self.engine().poll_transmit() {
             (self.now, path, &payload).hash(&mut self.transcript);
             self.audit(path, &payload);
-            for delay in self.down.carry(&mut self.network) {
-                self.queue_delivery(delay, Destination::Client(path), payload.clone());
+            let waited = self.wait(path, &payload);
+            if let Some(waited) = waited {
+                for delay in self.down.carry(&mut self.network) {
+                    self.queue_delivery(waited + delay, Destination::Client(path), payload.clone());
+                }
             }
             self.engine().recycle(payload);
         }
+    }
+
+    /// How long a datagram to a client waits at the bottleneck it is behind; `None` if it is lost there.
+    fn wait(&mut self, path: Path, datagram: &[u8]) -> Option<Duration> {
+        let number = self.clients.iter().find(|(_, client)| client.path == path).map(|(number, _)| *number);
+        let Some(at) = number.and_then(|number| self.behind.get(&number)) else { return Some(Duration::ZERO) };
+        self.bottlenecks[*at].carry(self.now, datagram, &mut self.network)
+    }
+
+    /// Puts clients behind a slow link, and has them tell how packets arrive.
+    pub fn narrow(&mut self, numbers: &[u64], bottleneck: Bottleneck) {
+        for number in numbers {
+            self.behind.insert(*number, self.bottlenecks.len());
+            self.clients.get_mut(number).expect("has joined").arrivals = Some(FeedbackGenerator::default());
+        }
+        self.bottlenecks.push(bottleneck);
     }
 
     fn maybe_move(&mut self) {
@@ -414,5 +449,6 @@ pub fn subscription(number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Subs
         extensions: RECEIVER_EXTENSIONS,
         cname: "publisher".to_owned(),
         target: Target::HIGHEST,
+        priority: Priority::Camera,
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sfu_core::call::{Participant, ParticipantId, Track, TrackId};
-use sfu_core::engine::command::{Command, MediaKind, Subscribe, Target};
+use livekit_protocol as proto;
+use livekit_protocol::signal_response::Message as Response;
+use sfu_core::call::{Participant, ParticipantId, Track, TrackId, TrackSource};
+use sfu_core::engine::command::{Command, MediaKind, Priority, Subscribe, Target};
 use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
 use sfu_core::sdp::{Assignment, Subscription};
 
@@ -35,6 +37,7 @@ struct Reception {
     ssrc: Ssrc,
     rtx_ssrc: Option<Ssrc>,
     target: Target,
+    priority: Priority,
     /// The media engine sends it.
     started: bool,
 }
@@ -81,6 +84,20 @@ impl Receptions {
                 self.by_publisher.get(of).into_iter().flatten().filter(is_unwanted).cloned().collect()
             }
         }
+    }
+
+    fn stream_state(
+        &self,
+        subscription: SubscriptionKey,
+        state: proto::StreamState,
+    ) -> Option<proto::StreamStateUpdate> {
+        let (track, reception) = self.by_track.iter().find(|(_, known)| known.subscription == subscription)?;
+        let info = proto::StreamStateInfo {
+            participant_sid: reception.publisher.0.clone(),
+            track_sid: track.0.clone(),
+            state: state.into(),
+        };
+        Some(proto::StreamStateUpdate { stream_states: vec![info] })
     }
 
     fn track_of(&self, subscription: SubscriptionKey) -> Option<&TrackId> {
@@ -186,8 +203,20 @@ impl Session {
             None => self.publisher.offers.subscribe(subscription),
         }
         let publisher = publisher.id.clone();
-        let reception =
-            Reception { subscription: key, publisher, track: track.key, ssrc, rtx_ssrc, target, started: false };
+        let priority = match track.source {
+            TrackSource::ScreenShare => Priority::Screen,
+            _ => Priority::Camera,
+        };
+        let reception = Reception {
+            subscription: key,
+            publisher,
+            track: track.key,
+            ssrc,
+            rtx_ssrc,
+            target,
+            priority,
+            started: false,
+        };
         self.receptions.insert(track.id.clone(), reception);
         key
     }
@@ -249,8 +278,16 @@ impl Session {
                 // The publisher's id: its audio and video have one clock and are kept in step.
                 cname: reception.publisher.0.clone(),
                 target: reception.target,
+                priority: reception.priority,
             };
             context.command(self.worker, Command::Subscribe(Box::new(subscribe)));
+        }
+    }
+
+    /// Tells the client that a copy is paused because its network does not carry it, or that it goes on.
+    pub fn tell_stream_state(&mut self, subscription: SubscriptionKey, state: proto::StreamState) {
+        if let Some(update) = self.receptions.stream_state(subscription, state) {
+            self.send(Response::StreamStateUpdate(update));
         }
     }
 
@@ -291,6 +328,7 @@ mod tests {
             ssrc: Ssrc(1),
             rtx_ssrc: None,
             target: Target::HIGHEST,
+            priority: Priority::Camera,
             started: false,
         }
     }
@@ -314,6 +352,16 @@ mod tests {
         assert_eq!(receptions.heard, Heard::default(), "a copy took the place of another");
         receptions.remove(&track("microphone"));
         assert_eq!(names(&receptions.heard.ended), ["PA_ana"]);
+    }
+
+    #[test]
+    fn a_paused_copy_is_told_by_the_ids_of_its_publisher_and_track() {
+        let mut receptions = Receptions::default();
+        receptions.insert(TrackId("TR_screen".into()), reception("PA_ana"));
+        let update = receptions.stream_state(SubscriptionKey(1), proto::StreamState::Paused).expect("a known copy");
+        let [info] = &update.stream_states[..] else { panic!("{update:?}") };
+        assert_eq!((&info.participant_sid[..], &info.track_sid[..], info.state), ("PA_ana", "TR_screen", 1));
+        assert_eq!(receptions.stream_state(SubscriptionKey(2), proto::StreamState::Active), None);
     }
 
     #[test]

@@ -72,6 +72,8 @@ struct Sums {
     lost: u32,
     found: u32,
     newest: Option<i64>,
+    /// The last of what the delay said, but over-use counts before all.
+    usage: Option<Usage>,
     probed: Option<Found>,
 }
 
@@ -99,21 +101,22 @@ impl Estimator {
             sums.newest = sums.newest.max(Some(arrival));
             self.delivered.add(receivers(arrival), told.bytes as usize);
             if let Some(step) = self.bursts.handle_packet(told.sent_at, arrival) {
-                self.trend.handle_step(step);
+                let usage = self.trend.handle_step(step);
+                sums.usage = sums.usage.filter(|known| *known == Usage::Over).or(Some(usage));
             }
             sums.probed = sums.probed.or(self.prober.handle_arrived(now, told.probe, arrival, told.bytes));
         }
         self.loss.handle_told(sums.arrived, sums.lost, sums.found);
         if let Some(newest) = sums.newest {
-            self.update(now, self.delivered.rate(receivers(newest)), round_trip, sums.probed);
+            self.update(now, self.delivered.rate(receivers(newest)), round_trip, &sums);
         }
     }
 
-    fn update(&mut self, now: Time, delivered: u64, round_trip: Duration, probed: Option<Found>) {
-        let usage = self.trend.usage();
+    fn update(&mut self, now: Time, delivered: u64, round_trip: Duration, sums: &Sums) {
+        let usage = sums.usage.unwrap_or(Usage::Settling);
         self.rate.update(now, usage, delivered, round_trip);
         self.loss.update(now, delivered, self.rate.limit());
-        match probed {
+        match sums.probed {
             _ if usage == Usage::Over => self.prober.put_off(now),
             Some(found) => self.raise_to(now, found.rate),
             None => (),

@@ -2,7 +2,7 @@
 //!
 //! A limit cannot grow far above what is delivered, and the next layer may need several times that. So for a few
 //! milliseconds more is sent, and how fast it arrives tells what the path can do; the idea and most constants are
-//! Chromium's. A burst costs little: at most [`DURATION`] every [`PAUSE`].
+//! Chromium's. A burst costs little: at most some milliseconds every [`PAUSE`].
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
-/// How long a burst is sent.
-const DURATION: Duration = Duration::from_millis(25);
+/// How long a burst is sent; longer if it has too few packets by then, but never longer than the second of these.
+const DURATION: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 /// Padding is added this often.
 const INTERVAL: Duration = Duration::from_millis(5);
 /// Between two bursts, unless the first one found room.
@@ -40,6 +40,7 @@ struct Burst {
     open: bool,
     packets: u32,
     bytes: u64,
+    looked_at: Time,
     /// Sent at the last moment of sending, which says nothing of the time after it.
     last_bytes: u64,
     last_sent: Time,
@@ -92,7 +93,7 @@ impl Prober {
     /// When to call [`Self::due`] next.
     pub fn next_at(&self) -> Option<Time> {
         match self.burst {
-            Some(burst) if burst.open => Some(burst.last_sent + INTERVAL),
+            Some(burst) if burst.open => Some(burst.looked_at + INTERVAL),
             Some(burst) => Some(burst.began + PATIENCE),
             None => (self.wanted > 0).then_some(self.next),
         }
@@ -108,7 +109,8 @@ impl Prober {
                 }
                 return 0;
             }
-            if now.since(burst.began) >= DURATION {
+            let sent_for = now.since(burst.began);
+            if sent_for >= DURATION.1 || (sent_for >= DURATION.0 && burst.packets > MIN_PACKETS) {
                 burst.open = false;
                 return 0;
             }
@@ -118,7 +120,8 @@ impl Prober {
             }
             self.begin(now, limit);
         }
-        let Some(burst) = &self.burst else { return 0 };
+        let Some(burst) = &mut self.burst else { return 0 };
+        burst.looked_at = now;
         let passed = now.since(burst.began) + INTERVAL;
         let due = burst.rate * passed.as_micros() as u64 / 8_000_000;
         due.saturating_sub(burst.bytes) as usize
@@ -136,6 +139,7 @@ impl Prober {
             bytes: 0,
             last_bytes: 0,
             last_sent: now,
+            looked_at: now,
             arrived: Arrived::default(),
         });
     }
@@ -199,7 +203,7 @@ mod tests {
     fn probe(prober: &mut Prober, from: u64, limit: u64, capacity: u64) -> (Option<u64>, usize) {
         let (mut sent, mut found) = (Vec::new(), None);
         let mut free = 0;
-        for ms in from..from + 50 {
+        for ms in from..from + 300 {
             let now = Time::from_millis(ms);
             let due = prober.due(now, limit);
             for _ in 0..due.div_ceil(PADDING) {
@@ -209,7 +213,7 @@ mod tests {
                 sent.push((number, free.cast_signed()));
             }
         }
-        let now = Time::from_millis(from + 100);
+        let now = Time::from_millis(from + 300);
         for (number, arrival) in &sent {
             found = found.or(prober.handle_arrived(now, *number, *arrival, PADDING as u32));
         }
@@ -224,7 +228,7 @@ mod tests {
         let found = found.expect("all arrived");
         assert!((900_000..=1_300_000).contains(&found), "{found}");
         assert!((2_500..=5_000).contains(&bytes), "{bytes} bytes");
-        assert_eq!(prober.next_at(), Some(Time::from_millis(1_100)));
+        assert_eq!(prober.next_at(), Some(Time::from_millis(1_300)));
     }
 
     #[test]
@@ -235,6 +239,16 @@ mod tests {
         let found = found.expect("all arrived");
         assert!((1_400_000..=1_600_000).contains(&found), "{found}");
         assert_eq!(prober.next_at(), Some(Time::from_millis(3_000)));
+    }
+
+    #[test]
+    fn a_burst_at_a_low_rate_lasts_until_it_can_be_measured() {
+        let mut prober = Prober::default();
+        prober.want(3_000_000);
+        let (found, bytes) = probe(&mut prober, 1_000, 60_000, 10_000_000);
+        let found = found.expect("all arrived");
+        assert!((60_000..=160_000).contains(&found), "{found}");
+        assert!(bytes <= 2_400, "{bytes} bytes");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::time::Time;
 pub const MIN_RATE: u64 = 50_000;
 /// What is left of the delivered rate after over-use, in percent.
 const DECREASE: u64 = 85;
+/// Over-use while little flows says little about how much would: a jump of the delay is then often the radio's. So the
+/// first limit is no lower than this, in bits per second, and each one after it no lower than half of the one before.
+const FIRST_LIMIT: u64 = 300_000;
 /// Growth far from the capacity: percent in a second.
 const GROWTH: u64 = 8;
 /// A limit may not exceed what is delivered by more than this: half as much again, and a little.
@@ -70,7 +73,7 @@ impl RateControl {
     pub fn update(&mut self, now: Time, usage: Usage, delivered: u64, response: Duration) {
         match usage {
             Usage::Over => self.decrease(now, delivered),
-            Usage::Under => self.hold(now),
+            Usage::Settling => self.hold(now),
             Usage::Normal if self.state == State::Hold => {
                 self.state = State::Increase;
                 self.changed = now;
@@ -102,7 +105,8 @@ impl RateControl {
         if outside {
             self.capacity = Capacity::default();
         }
-        let mut rate = delivered * DECREASE / 100;
+        let floor = self.limit.map_or(FIRST_LIMIT, |limit| limit / 2);
+        let mut rate = (delivered * DECREASE / 100).max(floor);
         if let Some(limit) = self.limit {
             if rate > limit {
                 rate = self.capacity.mean.map_or(rate, |mean| mean * DECREASE / 100);
@@ -192,7 +196,16 @@ mod tests {
         run(&mut control, 0, 1, Usage::Over, 400_000);
         run(&mut control, 50, 1, Usage::Over, 2_000_000);
         assert_eq!(control.limit(), Some(340_000));
-        run(&mut control, 100, 50, Usage::Over, 0);
-        assert_eq!(control.limit(), Some(MIN_RATE));
+    }
+
+    #[test]
+    fn where_little_flows_the_limit_falls_by_steps() {
+        let mut control = RateControl::default();
+        let mut limits = Vec::new();
+        for step in 0..5 {
+            run(&mut control, step * 50, 1, Usage::Over, 40_000);
+            limits.extend(control.limit());
+        }
+        assert_eq!(limits, [300_000, 150_000, 75_000, MIN_RATE, MIN_RATE]);
     }
 }

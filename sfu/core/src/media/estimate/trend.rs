@@ -35,10 +35,10 @@ const MAX_MOVE: f64 = 100.0;
 pub enum Usage {
     #[default]
     Normal,
-    /// A queue grows.
+    /// A queue grows, and has just been seen to grow further.
     Over,
-    /// A queue empties.
-    Under,
+    /// A queue may have begun to grow, has ceased to, or empties: more is not sent, and less neither.
+    Settling,
 }
 
 /// The delay's trend.
@@ -56,7 +56,6 @@ pub struct Trend {
     gradient: i64,
     /// For how long the trend has been above the threshold.
     over: Option<(i64, u32)>,
-    usage: Usage,
 }
 
 impl Default for Trend {
@@ -70,16 +69,11 @@ impl Default for Trend {
             threshold_moved: None,
             gradient: 0,
             over: None,
-            usage: Usage::Normal,
         }
     }
 }
 
 impl Trend {
-    pub const fn usage(&self) -> Usage {
-        self.usage
-    }
-
     /// Takes in the step between two bursts.
     pub fn handle_step(&mut self, step: Step) -> Usage {
         self.count = (self.count + 1).min(MAX_COUNT);
@@ -94,9 +88,9 @@ impl Trend {
             let slope = slope(&self.points).unwrap_or_default();
             self.gradient = (slope * f64::from(self.count) * GAIN * 1000.0) as i64;
         }
-        self.usage = self.detect(step.sent, previous);
+        let usage = self.detect(step.sent, previous);
         self.move_threshold(step.at);
-        self.usage
+        usage
     }
 
     fn detect(&mut self, sent: i64, previous: i64) -> Usage {
@@ -108,10 +102,10 @@ impl Trend {
                 self.over = None;
                 return Usage::Over;
             }
-            return self.usage;
+            return Usage::Settling;
         }
         self.over = None;
-        if self.gradient < -self.threshold { Usage::Under } else { Usage::Normal }
+        if self.gradient < -self.threshold { Usage::Settling } else { Usage::Normal }
     }
 
     fn move_threshold(&mut self, at: i64) {
@@ -157,14 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_queue_is_over_use_and_an_emptying_one_under_use() {
+    fn a_growing_queue_is_over_use_and_an_emptying_one_settles() {
         let (mut trend, mut at) = (Trend::default(), 0);
         assert_eq!(run(&mut trend, &mut at, [0; 100], Usage::Over), None);
         let found = run(&mut trend, &mut at, [5_000; 30], Usage::Over).expect("the queue grew by 150 ms");
         assert!(found < 10, "found after {found} bursts");
-        assert!(run(&mut trend, &mut at, [-5_000; 30], Usage::Under).is_some());
+        run(&mut trend, &mut at, [-5_000; 10], Usage::Settling);
+        assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Over), None, "it shrinks");
+        assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Settling), Some(0));
         run(&mut trend, &mut at, [0; 200], Usage::Normal);
-        assert_eq!(trend.usage(), Usage::Normal);
+        assert_eq!(run(&mut trend, &mut at, [0; 1], Usage::Normal), Some(0));
     }
 
     #[test]

@@ -1,0 +1,214 @@
+//! What a subscriber gets follows what its network carries. Each scenario prints a row: `cargo test -p sfu-core --test
+//! engine adaptation -- --nocapture`.
+
+use std::time::Duration;
+
+use sfu_core::engine::command::{Command, MediaKind, Priority};
+use sfu_core::engine::event::Event;
+use sfu_core::id::{Ssrc, SubscriptionKey};
+use sfu_core::time::Time;
+use sfu_core::transport::srtp::Profile;
+
+use crate::client::Sender;
+use crate::network::{Bottleneck, BurstLoss, Carried};
+use crate::world::{World, scenario, subscription};
+
+const GCM: Profile = Profile::AeadAes128Gcm;
+const AUDIO: Ssrc = Ssrc(100);
+const CAMERA: Ssrc = Ssrc(200);
+
+/// Video of this rate, in packets of at most 1200 bytes, 25 frames a second.
+fn video(ssrc: u32, mid: &'static str, rid: Option<&'static str>, kilobits: usize) -> Sender {
+    let frame = kilobits * 1000 / 8 / 25;
+    let packets = frame.div_ceil(1150);
+    // Header, extensions, descriptor and content of a simulated packet take about a hundred bytes.
+    let mut sender = Sender::video(ssrc, mid, rid);
+    (sender.packets_per_frame, sender.filling) = (packets as u8, frame / packets - 100);
+    sender
+}
+
+/// Client 1 publishes audio and a camera of 300 kb/s and 2.5 Mb/s; client 2 gets both over a link of 10 Mb/s that holds
+/// a third of a second at 1 Mb/s.
+fn call(world: &mut World) {
+    world.pacing = Duration::from_millis(2);
+    world.join(1, GCM);
+    world.publish(1, 1, vec![Sender::audio(11, "0")]);
+    world.publish(1, 2, vec![video(21, "1", Some("q"), 300), video(22, "1", Some("f"), 2_500)]);
+    world.join(2, GCM);
+    world.narrow(&[2], Bottleneck::new(10_000_000, 80_000));
+    world.subscribe(2, 1, AUDIO.0, MediaKind::Audio);
+    world.subscribe(2, 2, CAMERA.0, MediaKind::Video);
+    world.run_for(Duration::from_secs(4));
+}
+
+/// Packets of the 2.5 Mb/s layer are the only ones of this size.
+const HIGH_LAYER: usize = 1_050;
+
+/// What the link was to carry since then.
+fn since(world: &World, from: Time) -> impl DoubleEndedIterator<Item = &Carried> {
+    world.bottlenecks[0].log.iter().filter(move |carried| carried.at >= from)
+}
+
+/// Bits per second that left the link.
+fn rate_since(world: &World, from: Time) -> u64 {
+    let bytes: usize = since(world, from).filter(|carried| carried.waited.is_some()).map(|carried| carried.bytes).sum();
+    bytes as u64 * 8_000 / (world.now.since(from).as_millis() as u64).max(1)
+}
+
+fn longest_wait_since(world: &World, from: Time) -> Duration {
+    since(world, from).filter_map(|carried| carried.waited).max().unwrap_or_default()
+}
+
+/// When packets of the camera's high layer were sent, counted from a moment.
+fn high(world: &World, from: Time) -> impl DoubleEndedIterator<Item = Duration> {
+    let is_high = |carried: &&Carried| carried.ssrc == CAMERA.0 && carried.bytes >= HIGH_LAYER;
+    since(world, from).filter(is_high).map(move |carried| carried.at.since(from))
+}
+
+fn row(world: &World, name: &str, from: Time) {
+    println!(
+        "{name:<44} link {:>6} kb/s  used {:>6} kb/s  waited at most {:>4} ms  lost {:>4} packets",
+        world.bottlenecks[0].rate / 1000,
+        rate_since(world, from) / 1000,
+        longest_wait_since(world, from).as_millis(),
+        since(world, from).filter(|carried| carried.waited.is_none()).count(),
+    );
+}
+
+fn set_rate(world: &mut World, rate: u64) -> Time {
+    world.bottlenecks[0].rate = rate;
+    world.now
+}
+
+/// Nothing of the audio was lost.
+fn check_audio(world: &World) {
+    assert_eq!(world.received(2, AUDIO).gaps(), Vec::<u64>::new());
+}
+
+/// When the camera was paused and resumed.
+fn pauses(world: &World) -> Vec<(bool, Time)> {
+    let of = |(at, event): &(Time, Event)| match event {
+        Event::SubscriptionPaused { subscription: SubscriptionKey(200) } => Some((true, *at)),
+        Event::SubscriptionResumed { subscription: SubscriptionKey(200) } => Some((false, *at)),
+        _ => None,
+    };
+    world.events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_link_healed() {
+    scenario(|world| {
+        call(world);
+        row(world, "300 kb/s and 2.5 Mb/s: at first", Time::from_millis(2_000));
+        let narrowed = set_rate(world, 1_000_000);
+        world.run_for(Duration::from_secs(10));
+        let left = high(world, narrowed).next_back();
+        row(world, "  narrowed", narrowed);
+        let healed = set_rate(world, 10_000_000);
+        world.run_for(Duration::from_secs(8));
+        let back = high(world, healed).next();
+        row(world, "  healed", healed);
+        println!("  high layer left after {left:?}, back after {back:?}");
+        check_audio(world);
+        assert!(left.is_some_and(|left| left <= Duration::from_millis(300)), "{left:?}");
+        assert!(back.is_some_and(|back| back <= Duration::from_secs(5)), "{back:?}");
+        assert!(longest_wait_since(world, healed) <= Duration::from_millis(50));
+        assert_eq!(pauses(world), []);
+    });
+}
+
+#[test]
+fn video_is_paused_where_only_audio_fits_and_resumed_when_it_fits_again() {
+    scenario(|world| {
+        call(world);
+        set_rate(world, 1_000_000);
+        world.run_for(Duration::from_secs(3));
+        let narrowed = set_rate(world, 200_000);
+        world.run_for(Duration::from_secs(15));
+        row(world, "only audio fits", narrowed);
+        let later = narrowed + Duration::from_secs(5);
+        let healed = set_rate(world, 10_000_000);
+        world.run_for(Duration::from_secs(10));
+        row(world, "  healed", healed);
+        let pauses = pauses(world);
+        let told: Vec<_> = pauses.iter().map(|(paused, at)| (*paused, at.since(narrowed))).collect();
+        println!("  paused and resumed: {told:?}");
+        check_audio(world);
+        let [(true, paused), (false, resumed)] = pauses[..] else { panic!("{told:?}") };
+        assert!(paused.since(narrowed) <= Duration::from_millis(1_500));
+        assert!(resumed >= healed && resumed.since(healed) <= Duration::from_secs(5));
+        let video_later = since(world, later).filter(|carried| carried.ssrc == CAMERA.0 && carried.at < healed);
+        assert_eq!(video_later.count(), 0);
+    });
+}
+
+#[test]
+fn jitter_and_some_loss_in_bursts_do_not_take_the_picture_away() {
+    scenario(|world| {
+        call(world);
+        world.bottlenecks[0].jitter = Duration::from_millis(20);
+        world.bottlenecks[0].loss = Some(BurstLoss { begins: 4, ends: 250 });
+        let began = world.now;
+        world.run_for(Duration::from_secs(20));
+        row(world, "jitter of 20 ms, 1.6 % lost in bursts", began);
+        // Where a path that was even begins to waver, the first moment cannot be told from a queue.
+        assert!(rate_since(world, began) >= 2_000_000);
+        assert!(rate_since(world, began + Duration::from_secs(5)) >= 2_400_000);
+    });
+}
+
+#[test]
+fn heavy_loss_without_delay_lowers_the_rate() {
+    scenario(|world| {
+        call(world);
+        // A queue of eight packets is too short for delay to tell anything.
+        world.bottlenecks[0].queue = 8_000;
+        let narrowed = set_rate(world, 1_000_000);
+        world.run_for(Duration::from_secs(10));
+        let left = high(world, narrowed).next_back();
+        row(world, "1 Mb/s with a queue of 64 ms", narrowed);
+        println!("  high layer left after {left:?}");
+        assert!(left.is_some_and(|left| left <= Duration::from_secs(1)), "{left:?}");
+        let later = world.now;
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(since(world, later).filter(|carried| carried.waited.is_none()).count(), 0);
+    });
+}
+
+#[test]
+fn beside_other_traffic_the_picture_goes_on_and_audio_is_not_lost() {
+    scenario(|world| {
+        call(world);
+        world.bottlenecks[0].cross = 2_000_000;
+        let began = set_rate(world, 3_000_000);
+        world.run_for(Duration::from_secs(30));
+        row(world, "3 Mb/s beside 2 Mb/s on and off", began);
+        check_audio(world);
+        assert!(rate_since(world, began) >= 400_000);
+    });
+}
+
+#[test]
+fn a_screen_goes_before_faces() {
+    scenario(|world| {
+        call(world);
+        let screen = Ssrc(300);
+        world.publish(1, 3, vec![video(31, "2", None, 800)]);
+        let mut described = subscription(2, 3, screen.0, MediaKind::Video);
+        described.priority = Priority::Screen;
+        world.command(Command::Subscribe(Box::new(described)));
+        world.run_for(Duration::from_secs(3));
+        let narrowed = set_rate(world, 1_300_000);
+        world.run_for(Duration::from_secs(15));
+        row(world, "screen of 800 kb/s and camera", narrowed);
+        let last = world.now;
+        world.run_for(Duration::from_secs(5));
+        let bytes = |ssrc: Ssrc| -> usize {
+            since(world, last).filter(|carried| carried.ssrc == ssrc.0).map(|carried| carried.bytes).sum()
+        };
+        let (screen, camera) = (bytes(screen) * 8 / 5_000, bytes(CAMERA) * 8 / 5_000);
+        println!("  screen {screen} kb/s, camera {camera} kb/s");
+        assert!((750..=900).contains(&screen) && camera <= 350, "{screen} {camera}");
+        check_audio(world);
+    });
+}
