@@ -17,7 +17,7 @@ use super::stats::EngineStats;
 use super::subscription::{Allowed, Subscription};
 use super::track::Track;
 use super::transport::Transport;
-use crate::media::allocate::{MAX_LAYERS, Raises, Wish, allocate};
+use crate::media::allocate::{MAX_LAYERS, Means, Raises, Wish, allocate};
 use crate::media::estimate::Estimator;
 use crate::media::estimate::feedback::Statuses;
 use crate::media::extension::{self, Located, Own};
@@ -26,11 +26,14 @@ use crate::media::rtp::write_header;
 use crate::time::Time;
 
 /// After somebody had to get less, nobody gets more for this long.
-const HOLD: Duration = Duration::from_secs(2);
+const HOLD: Duration = Duration::from_secs(1);
 /// After somebody got more, nobody gets more still for this long.
 const RAISE_PAUSE: Duration = Duration::from_secs(1);
-/// The hold doubles each time that getting more did not last [`LASTING`], up to this.
-const MAX_HOLD: Duration = Duration::from_secs(16);
+/// What all had then is not tried again for the first of these, which doubles each time that getting more did not last
+/// [`LASTING`], up to the second.
+const AVOIDED: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(24));
+/// Rates move; what comes this close to what did not last is taken for it, in percent.
+const AS_MUCH: u64 = 90;
 const LASTING: Duration = Duration::from_secs(10);
 /// A limited transport is looked at this often even if its client says nothing.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -51,8 +54,10 @@ const PADDING: [u8; 255] = {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adaptation {
     pub estimator: Estimator,
-    hold: Duration,
     held_until: Time,
+    /// Bits per second that did not last, and until when they are not tried again.
+    ceiling: Option<(u64, Time)>,
+    avoided: Duration,
     raised_at: Option<Time>,
     /// When to look again; `None` while nothing is limited.
     recheck: Option<Time>,
@@ -60,7 +65,14 @@ pub struct Adaptation {
 
 impl Default for Adaptation {
     fn default() -> Self {
-        Self { estimator: Estimator::default(), hold: HOLD, held_until: Time::ZERO, raised_at: None, recheck: None }
+        Self {
+            estimator: Estimator::default(),
+            held_until: Time::ZERO,
+            ceiling: None,
+            avoided: AVOIDED.0,
+            raised_at: None,
+            recheck: None,
+        }
     }
 }
 
@@ -69,18 +81,22 @@ impl Adaptation {
         self.recheck.into_iter().chain(self.estimator.next_at()).min()
     }
 
-    fn raises(&self, now: Time) -> Raises {
-        if now < self.held_until { Raises::Held } else { Raises::Allowed }
+    fn means(&self, now: Time, budget: u64) -> Means {
+        let raises = if now < self.held_until { Raises::Held } else { Raises::Allowed };
+        let ceiling = self.ceiling.filter(|(_, until)| now < *until).map_or(u64::MAX, |(rate, _)| rate);
+        Means { budget, raises, ceiling }
     }
 
-    fn handle_lowered(&mut self, now: Time) {
+    /// Somebody gets less. All had this rate together before.
+    fn handle_lowered(&mut self, now: Time, rate: u64) {
         // Several tracks that fall one after the other are one event, and the last raise counts once.
         match self.raised_at.take() {
-            Some(raised) if now.since(raised) <= LASTING => self.hold = (self.hold * 2).min(MAX_HOLD),
-            Some(_) => self.hold = HOLD,
+            Some(raised) if now.since(raised) <= LASTING => self.avoided = (self.avoided * 2).min(AVOIDED.1),
+            Some(_) => self.avoided = AVOIDED.0,
             None => (),
         }
-        self.held_until = now + self.hold;
+        self.ceiling = Some((rate * AS_MUCH / 100, now + self.avoided));
+        self.held_until = now + HOLD;
     }
 }
 
@@ -129,7 +145,7 @@ impl Engine {
             }
         }
         let budget = limit.unwrap_or(u64::MAX).saturating_sub(audio);
-        allocate(budget, adaptation.raises(now), &mut wishes);
+        allocate(adaptation.means(now, budget), &mut wishes);
         let wanted = adaptation.handle_shares(now, &wishes, audio);
         adaptation.estimator.want(wanted);
         adaptation.recheck = (limit.is_some() || wanted > 0).then_some(now + RECHECK);
@@ -205,7 +221,7 @@ impl Adaptation {
     fn handle_shares(&mut self, now: Time, wishes: &[(SubscriptionIndex, Wish)], audio: u64) -> u64 {
         let wishes = || wishes.iter().map(|(_, wish)| wish);
         if wishes().any(Wish::is_lowered) {
-            self.handle_lowered(now);
+            self.handle_lowered(now, wishes().map(Wish::current_rate).sum());
         } else if wishes().any(Wish::is_raised) {
             self.raised_at = Some(now);
             self.held_until = self.held_until.max(now + RAISE_PAUSE);

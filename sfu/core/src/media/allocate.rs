@@ -83,55 +83,81 @@ pub enum Raises {
     Held,
 }
 
-/// Chooses a layer for each wish, of a budget in bits per second. Equal wishes are served in their order. `O` says whose
-/// they are.
-pub fn allocate<O>(mut budget: u64, raises: Raises, wishes: &mut [(O, Wish)]) {
+/// What there is to share out, in bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Means {
+    pub budget: u64,
+    pub raises: Raises,
+    /// Nobody gets more if all together then got as much as this: it did not last the last time.
+    pub ceiling: u64,
+}
+
+/// Chooses a layer for each wish. Equal wishes are served in their order. `O` says whose they are.
+pub fn allocate<O>(means: Means, wishes: &mut [(O, Wish)]) {
+    let Means { budget, raises, ceiling } = means;
+    let mut left = Left { budget, used: 0, ceiling };
     for priority in [Priority::Screen, Priority::Camera] {
         let of_priority = |(_, wish): &&mut (O, Wish)| wish.priority == priority;
         for (_, wish) in wishes.iter_mut().filter(of_priority) {
-            budget = begin(budget, raises, wish);
+            left.begin(raises, wish);
         }
         // One layer each in turn, until nothing fits any more.
         let mut is_left = true;
         while is_left {
             is_left = false;
             for (_, wish) in wishes.iter_mut().filter(of_priority) {
-                is_left |= raise(&mut budget, raises, wish);
+                is_left |= left.raise(raises, wish);
             }
         }
     }
 }
 
-/// Gives a wish its lowest layer, if that fits. Returns what is left.
-fn begin(budget: u64, raises: Raises, wish: &mut Wish) -> u64 {
-    wish.chosen = None;
-    let Some((lowest, rate)) = wish.candidates().next() else {
-        // It sends nothing, so there is nothing to limit.
-        wish.chosen = wish.current.or((raises == Raises::Allowed).then_some(u8::MAX));
-        return budget;
-    };
-    let needed = if wish.current.is_some() { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate) };
-    if needed > budget || (wish.current.is_none() && raises == Raises::Held) {
-        return budget;
-    }
-    wish.chosen = Some(lowest);
-    budget.saturating_sub(rate)
+/// What has not been given away yet.
+struct Left {
+    budget: u64,
+    used: u64,
+    ceiling: u64,
 }
 
-/// Gives a wish the next layer, if that fits. Returns whether it did.
-fn raise(budget: &mut u64, raises: Raises, wish: &mut Wish) -> bool {
-    let Some(chosen) = wish.chosen else { return false };
-    let Some((next, rate)) = wish.candidates().find(|(layer, _)| *layer > chosen) else { return false };
-    let is_more = wish.current.is_none_or(|current| next > current);
-    // Above what it has there is one layer it may get, if it has not got it.
-    let is_too_much = is_more && (raises == Raises::Held || wish.current.is_none_or(|current| chosen > current));
-    let freed = wish.rate_of(chosen);
-    if is_too_much || wish.needed(next, rate) > *budget + freed {
-        return false;
+impl Left {
+    /// Gives a wish its lowest layer, if that fits.
+    fn begin(&mut self, raises: Raises, wish: &mut Wish) {
+        wish.chosen = None;
+        let Some((lowest, rate)) = wish.candidates().next() else {
+            // It sends nothing, so there is nothing to limit.
+            wish.chosen = wish.current.or((raises == Raises::Allowed).then_some(u8::MAX));
+            return;
+        };
+        let flows = wish.current.is_some();
+        let needed = if flows { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate) };
+        let may = flows || (raises == Raises::Allowed && self.used + rate < self.ceiling);
+        if may && needed <= self.budget {
+            wish.chosen = Some(lowest);
+            self.take(rate, 0);
+        }
     }
-    wish.chosen = Some(next);
-    *budget = (*budget + freed).saturating_sub(rate);
-    true
+
+    /// Gives a wish the next layer, if that fits. Returns whether it did.
+    fn raise(&mut self, raises: Raises, wish: &mut Wish) -> bool {
+        let Some(chosen) = wish.chosen else { return false };
+        let Some((next, rate)) = wish.candidates().find(|(layer, _)| *layer > chosen) else { return false };
+        let freed = wish.rate_of(chosen);
+        let is_more = wish.current.is_none_or(|current| next > current);
+        // Above what it has there is one layer it may get, if it has not got it.
+        let has_more = wish.current.is_none_or(|current| chosen > current);
+        let may = !is_more || (raises == Raises::Allowed && !has_more && self.used + rate - freed < self.ceiling);
+        if !may || wish.needed(next, rate) > self.budget + freed {
+            return false;
+        }
+        wish.chosen = Some(next);
+        self.take(rate, freed);
+        true
+    }
+
+    const fn take(&mut self, rate: u64, freed: u64) {
+        self.budget = (self.budget + freed).saturating_sub(rate);
+        self.used = (self.used + rate).saturating_sub(freed);
+    }
 }
 
 #[cfg(test)]
@@ -150,14 +176,14 @@ mod tests {
         wish(Priority::Camera, &[150, 500, 1_700], current)
     }
 
-    fn chosen(budget: u64, raises: Raises, wishes: Vec<Wish>) -> Vec<Option<u8>> {
+    fn chosen((budget, ceiling): (u64, u64), raises: Raises, wishes: Vec<Wish>) -> Vec<Option<u8>> {
         let mut wishes: Vec<_> = wishes.into_iter().map(|wish| ((), wish)).collect();
-        allocate(budget * 1000, raises, &mut wishes);
+        allocate(Means { budget: budget * 1000, raises, ceiling: ceiling * 1000 }, &mut wishes);
         wishes.iter().map(|((), wish)| wish.chosen).collect()
     }
 
     fn free(budget: u64, wishes: Vec<Wish>) -> Vec<Option<u8>> {
-        chosen(budget, Raises::Allowed, wishes)
+        chosen((budget, 100_000), Raises::Allowed, wishes)
     }
 
     #[test]
@@ -204,8 +230,18 @@ mod tests {
     #[test]
     fn nobody_is_raised_while_raises_are_held_and_everybody_may_fall() {
         let wishes = vec![camera(Some(1)), camera(None), camera(Some(2))];
-        assert_eq!(chosen(9_000, Raises::Held, wishes.clone()), [Some(1), None, Some(2)]);
-        assert_eq!(chosen(300, Raises::Held, wishes), [Some(0), None, Some(0)]);
+        assert_eq!(chosen((9_000, 9_000), Raises::Held, wishes.clone()), [Some(1), None, Some(2)]);
+        assert_eq!(chosen((300, 9_000), Raises::Held, wishes), [Some(0), None, Some(0)]);
+    }
+
+    #[test]
+    fn what_did_not_last_is_not_tried_and_less_is() {
+        let below = |ceiling, current| chosen((9_000, ceiling), Raises::Allowed, vec![camera(current)]);
+        assert_eq!(below(1_700, Some(1)), [Some(1)]);
+        assert_eq!(below(1_701, Some(1)), [Some(2)]);
+        assert_eq!(below(1_700, Some(0)), [Some(1)]);
+        assert_eq!(below(1_700, Some(2)), [Some(2)], "what flows may go on");
+        assert_eq!(below(150, None), [None]);
     }
 
     #[test]

@@ -100,6 +100,7 @@ fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_lin
     scenario(|world| {
         call(world);
         row(world, "300 kb/s and 2.5 Mb/s: at first", Time::from_millis(2_000));
+        assert_eq!(world.clients[&2].padding, 0, "a path that carries everything is not probed");
         let narrowed = set_rate(world, 1_000_000);
         world.run_for(Duration::from_secs(10));
         let left = high(world, narrowed).next_back();
@@ -109,6 +110,7 @@ fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_lin
         let back = high(world, healed).next();
         row(world, "  healed", healed);
         println!("  high layer left after {left:?}, back after {back:?}");
+        assert!(world.clients[&2].padding > 0);
         check_audio(world);
         assert!(left.is_some_and(|left| left <= Duration::from_millis(300)), "{left:?}");
         assert!(back.is_some_and(|back| back <= Duration::from_secs(5)), "{back:?}");
@@ -210,5 +212,31 @@ fn a_screen_goes_before_faces() {
         println!("  screen {screen} kb/s, camera {camera} kb/s");
         assert!((750..=900).contains(&screen) && camera <= 350, "{screen} {camera}");
         check_audio(world);
+    });
+}
+#[test]
+fn three_who_share_a_link_get_the_same() {
+    scenario(|world| {
+        world.pacing = Duration::from_millis(2);
+        world.join(1, GCM);
+        let layers = [(21, "q", 300), (22, "h", 900), (23, "f", 2_500)];
+        world.publish(1, 2, layers.map(|(ssrc, rid, rate)| video(ssrc, "1", Some(rid), rate)).into());
+        for number in 2..=4 {
+            world.join(number, GCM);
+            world.subscribe(number, 2, CAMERA.0 + number as u32, MediaKind::Video);
+        }
+        world.narrow(&[2, 3, 4], Bottleneck::new(3_400_000, 120_000));
+        world.run_for(Duration::from_secs(20));
+        let began = world.now;
+        world.run_for(Duration::from_secs(30));
+        row(world, "three with 300, 900, 2500 kb/s share", began);
+        let rate = |number: u32| -> usize {
+            let of = |carried: &&Carried| carried.ssrc == CAMERA.0 + number;
+            since(world, began).filter(of).map(|carried| carried.bytes).sum::<usize>() * 8 / 30_000
+        };
+        let rates = [2, 3, 4].map(rate);
+        println!("  {rates:?} kb/s");
+        let (least, most) = (rates.iter().min().expect("three"), rates.iter().max().expect("three"));
+        assert!(most * 8 <= least * 10, "{rates:?}");
     });
 }

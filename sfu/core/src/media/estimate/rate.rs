@@ -39,6 +39,7 @@ pub struct RateControl {
     limit: Option<u64>,
     state: State,
     changed: Time,
+    decreased: Option<Time>,
     capacity: Capacity,
 }
 
@@ -72,8 +73,8 @@ impl RateControl {
     /// Takes what the delay says, and the rate that arrives, in bits per second. `response` is the round trip.
     pub fn update(&mut self, now: Time, usage: Usage, delivered: u64, response: Duration) {
         match usage {
-            Usage::Over => self.decrease(now, delivered),
-            Usage::Settling => self.hold(now),
+            Usage::Over if self.is_answered(now, delivered, response) => self.decrease(now, delivered),
+            Usage::Over | Usage::Settling => self.hold(now),
             Usage::Normal if self.state == State::Hold => {
                 self.state = State::Increase;
                 self.changed = now;
@@ -100,6 +101,12 @@ impl RateControl {
         self.changed = now;
     }
 
+    /// Whether what was done about the last over-use has had time to be seen, or was by far not enough.
+    fn is_answered(&self, now: Time, delivered: u64, response: Duration) -> bool {
+        self.decreased.is_none_or(|at| now.since(at) >= response + REACTION)
+            || self.limit.is_some_and(|limit| delivered < limit / 2)
+    }
+
     fn decrease(&mut self, now: Time, delivered: u64) {
         let outside = self.capacity.range().is_some_and(|(lowest, _)| delivered < lowest);
         if outside {
@@ -115,6 +122,7 @@ impl RateControl {
         }
         self.limit = Some(rate.max(MIN_RATE));
         self.capacity.handle_over_use(delivered);
+        self.decreased = Some(now);
         self.hold(now);
     }
 
@@ -202,10 +210,10 @@ mod tests {
     fn where_little_flows_the_limit_falls_by_steps() {
         let mut control = RateControl::default();
         let mut limits = Vec::new();
-        for step in 0..5 {
+        for step in 0..7 {
             run(&mut control, step * 50, 1, Usage::Over, 40_000);
             limits.extend(control.limit());
         }
-        assert_eq!(limits, [300_000, 150_000, 75_000, MIN_RATE, MIN_RATE]);
+        assert_eq!(limits, [300_000, 150_000, 75_000, 75_000, 75_000, MIN_RATE, MIN_RATE]);
     }
 }
