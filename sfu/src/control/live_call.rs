@@ -160,6 +160,7 @@ impl LiveCall {
         session.send(update(gone.chain(here).collect()));
         session.send(room_update(&self.call));
         self.told.tell_anew(session);
+        session.tell_stream_states_anew();
         session.resume(context);
         session.negotiate(context);
         self.tell_watched_anew(&id);

@@ -40,6 +40,18 @@ struct Reception {
     priority: Priority,
     /// The media engine sends it.
     started: bool,
+    /// What was said of it last, if its network did not carry it once.
+    state: Option<proto::StreamState>,
+}
+
+impl Reception {
+    fn state_info(&self, track: &TrackId, state: proto::StreamState) -> proto::StreamStateInfo {
+        proto::StreamStateInfo {
+            participant_sid: self.publisher.0.clone(),
+            track_sid: track.0.clone(),
+            state: state.into(),
+        }
+    }
 }
 
 impl Receptions {
@@ -86,18 +98,22 @@ impl Receptions {
         }
     }
 
-    fn stream_state(
-        &self,
+    /// Notes whether a copy is paused, and returns what to tell of it.
+    fn set_stream_state(
+        &mut self,
         subscription: SubscriptionKey,
         state: proto::StreamState,
     ) -> Option<proto::StreamStateUpdate> {
-        let (track, reception) = self.by_track.iter().find(|(_, known)| known.subscription == subscription)?;
-        let info = proto::StreamStateInfo {
-            participant_sid: reception.publisher.0.clone(),
-            track_sid: track.0.clone(),
-            state: state.into(),
-        };
-        Some(proto::StreamStateUpdate { stream_states: vec![info] })
+        let (track, reception) = self.by_track.iter_mut().find(|(_, known)| known.subscription == subscription)?;
+        reception.state = Some(state);
+        Some(proto::StreamStateUpdate { stream_states: vec![reception.state_info(track, state)] })
+    }
+
+    /// All that was told of paused copies; `None` if nothing was.
+    fn stream_states(&self) -> Option<proto::StreamStateUpdate> {
+        let told = self.by_track.iter().filter_map(|(track, known)| Some(known.state_info(track, known.state?)));
+        let stream_states: Vec<_> = told.collect();
+        (!stream_states.is_empty()).then_some(proto::StreamStateUpdate { stream_states })
     }
 
     fn track_of(&self, subscription: SubscriptionKey) -> Option<&TrackId> {
@@ -216,6 +232,7 @@ impl Session {
             target,
             priority,
             started: false,
+            state: None,
         };
         self.receptions.insert(track.id.clone(), reception);
         key
@@ -286,7 +303,14 @@ impl Session {
 
     /// Tells the client that a copy is paused because its network does not carry it, or that it goes on.
     pub fn tell_stream_state(&mut self, subscription: SubscriptionKey, state: proto::StreamState) {
-        if let Some(update) = self.receptions.stream_state(subscription, state) {
+        if let Some(update) = self.receptions.set_stream_state(subscription, state) {
+            self.send(Response::StreamStateUpdate(update));
+        }
+    }
+
+    /// Tells that again, to a client that may have missed it.
+    pub fn tell_stream_states_anew(&mut self) {
+        if let Some(update) = self.receptions.stream_states() {
             self.send(Response::StreamStateUpdate(update));
         }
     }
@@ -330,6 +354,7 @@ mod tests {
             target: Target::HIGHEST,
             priority: Priority::Camera,
             started: false,
+            state: None,
         }
     }
 
@@ -358,10 +383,12 @@ mod tests {
     fn a_paused_copy_is_told_by_the_ids_of_its_publisher_and_track() {
         let mut receptions = Receptions::default();
         receptions.insert(TrackId("TR_screen".into()), reception("PA_ana"));
-        let update = receptions.stream_state(SubscriptionKey(1), proto::StreamState::Paused).expect("a known copy");
+        assert_eq!(receptions.stream_states(), None);
+        let update = receptions.set_stream_state(SubscriptionKey(1), proto::StreamState::Paused).expect("a known copy");
         let [info] = &update.stream_states[..] else { panic!("{update:?}") };
         assert_eq!((&info.participant_sid[..], &info.track_sid[..], info.state), ("PA_ana", "TR_screen", 1));
-        assert_eq!(receptions.stream_state(SubscriptionKey(2), proto::StreamState::Active), None);
+        assert_eq!(receptions.set_stream_state(SubscriptionKey(2), proto::StreamState::Active), None);
+        assert_eq!(receptions.stream_states(), Some(update), "to who comes back");
     }
 
     #[test]
