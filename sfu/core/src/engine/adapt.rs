@@ -101,7 +101,8 @@ impl Adaptation {
 }
 
 impl Engine {
-    /// A client tells how packets arrived.
+    /// A client tells how packets arrived. What follows from it is for [`share_out`](Self::share_out), once all that
+    /// came with it has been read.
     pub(super) fn handle_transport_wide(
         &mut self,
         now: Time,
@@ -121,7 +122,6 @@ impl Engine {
         let round_trip = transport.round_trip.unwrap_or(ROUND_TRIP);
         let adaptation = transport.adaptation.get_or_insert_default();
         adaptation.estimator.handle_feedback(now, reference, statuses, round_trip);
-        self.share_out(now, index);
     }
 
     /// Chooses what each of a client's video tracks may have of its path.
@@ -140,21 +140,45 @@ impl Engine {
             let Some(track) = self.tracks.get(subscription.track).filter(|track| !track.muted) else { continue };
             if track.is_video() {
                 wishes.extend(subscription.wish(now, track).map(|wish| (*at, wish)));
-            } else {
+            } else if track.held_back.is_none() && subscription.target() != Target::Off {
                 audio += track.rate(now, 0);
             }
         }
         let budget = limit.unwrap_or(u64::MAX).saturating_sub(audio);
         allocate(adaptation.means(now, budget), &mut wishes);
         let wanted = adaptation.handle_shares(now, &wishes, audio);
-        adaptation.estimator.want(wanted);
-        adaptation.recheck = (limit.is_some() || wanted > 0).then_some(now + RECHECK);
+        adaptation.estimator.want(wanted.unwrap_or_default());
+        adaptation.recheck = (limit.is_some() || wanted.is_some()).then_some(now + RECHECK);
         let next = adaptation.next_at();
         self.schedule_at(index, next);
         for (at, wish) in &wishes {
             self.apply_share(now, *at, wish, limit);
         }
         self.scratch.wishes = wishes;
+        if limit.is_none() {
+            self.release_unwanted(index);
+        }
+    }
+
+    /// Nothing is limited any more, for those either who want nothing now: nobody would look again when they do.
+    fn release_unwanted(&mut self, index: TransportIndex) {
+        let mut indices = std::mem::take(&mut self.scratch.indices);
+        indices.clear();
+        if let Some(transport) = self.transports.get(index) {
+            indices.extend_from_slice(&transport.subscriptions);
+        }
+        for at in &indices {
+            let Some(subscription) = self.subscriptions.get_mut(*at) else { continue };
+            let is_muted = self.tracks.get(subscription.track).is_some_and(|track| track.muted);
+            if !is_muted && subscription.description.target != Target::Off {
+                continue;
+            }
+            if std::mem::replace(&mut subscription.allowed, Allowed::Everything) == Allowed::Nothing {
+                let subscription = subscription.description.subscription;
+                self.output.event(Event::SubscriptionResumed { subscription });
+            }
+        }
+        self.scratch.indices = indices;
     }
 
     fn apply_share(&mut self, now: Time, index: SubscriptionIndex, wish: &Wish, limit: Option<u64>) {
@@ -216,9 +240,9 @@ impl Engine {
 }
 
 impl Adaptation {
-    /// Notes whether somebody gets more or less than before. Returns the rate at which everybody had all there is; zero
-    /// if that is so.
-    fn handle_shares(&mut self, now: Time, wishes: &[(SubscriptionIndex, Wish)], audio: u64) -> u64 {
+    /// Notes whether somebody gets more or less than before. Returns the rate at which everybody had all there is;
+    /// `None` if that is so.
+    fn handle_shares(&mut self, now: Time, wishes: &[(SubscriptionIndex, Wish)], audio: u64) -> Option<u64> {
         let wishes = || wishes.iter().map(|(_, wish)| wish);
         if wishes().any(Wish::is_lowered) {
             self.handle_lowered(now, wishes().map(Wish::current_rate).sum());
@@ -227,10 +251,10 @@ impl Adaptation {
             self.held_until = self.held_until.max(now + RAISE_PAUSE);
         }
         if wishes().all(Wish::is_fulfilled) {
-            return 0;
+            return None;
         }
         let best: u64 = wishes().filter_map(|wish| Some(wish.best()?.1)).sum();
-        best * WANTED / 100 + audio
+        Some(best * WANTED / 100 + audio)
     }
 }
 
@@ -257,14 +281,13 @@ impl Subscription {
 
     /// The payload type of padding, if there is a stream that takes some: that of retransmissions, which may be empty.
     fn padding(&self) -> Option<u8> {
-        self.rtx_stream?;
+        self.rtx_stream.and(self.description.extensions.transport_cc)?;
         self.description.codecs.iter().find_map(|mapping| mapping.rtx_payload_type)
     }
 
     /// Sends a packet of padding. Returns its length.
     fn pad(&mut self, now: Time, transport: &mut Transport, output: &mut Output) -> Option<usize> {
         let (stream, payload_type) = (self.rtx_stream?, self.padding()?);
-        self.description.extensions.transport_cc?;
         let path = transport.connectivity.selected()?;
         let srtp = transport.srtp.as_mut()?;
         transport.next_transport_sequence += 1;

@@ -25,8 +25,13 @@ impl Engine {
         };
         match srtp.opener.open_rtcp(datagram) {
             Ok(length) => {
+                let mut tells_arrivals = false;
                 for packet in Packets::new(&datagram[..length]) {
+                    tells_arrivals |= matches!(packet, Packet::TransportWide { .. });
                     self.handle_rtcp(now, index, packet);
+                }
+                if tells_arrivals {
+                    self.share_out(now, index);
                 }
             }
             Err(error) => self.count_unopened(error),

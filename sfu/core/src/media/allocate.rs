@@ -46,9 +46,9 @@ impl Wish {
         self.chosen > self.current
     }
 
-    /// Whether it gets the best there is.
+    /// Whether it gets the best there is, or would if anything were sent.
     pub fn is_fulfilled(&self) -> bool {
-        self.best().is_none_or(|(best, _)| self.chosen >= Some(best))
+        self.best().map_or(self.chosen.is_some(), |(best, _)| self.chosen >= Some(best))
     }
 
     /// Bits per second of the layer it gets now.

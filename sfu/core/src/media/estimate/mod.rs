@@ -87,7 +87,8 @@ impl Estimator {
     /// Takes in feedback: its reference time as on the wire, and what became of the packets. `round_trip` tells how long
     /// a change takes to be seen.
     pub fn handle_feedback(&mut self, now: Time, reference: u32, statuses: Statuses<'_>, round_trip: Duration) {
-        let reference = self.widen(reference) * REFERENCE;
+        let wide = self.widen(reference);
+        let reference = wide * REFERENCE;
         let mut sums = Sums::default();
         for status in statuses {
             let Some(told) = self.sent.tell(now, status.number, status.arrival.is_some()) else { continue };
@@ -108,6 +109,8 @@ impl Estimator {
         }
         self.loss.handle_told(sums.arrived, sums.lost, sums.found);
         if let Some(newest) = sums.newest {
+            // Feedback that tells nothing moves nothing: else a client could count it up without end.
+            self.reference = Some(wide);
             self.update(now, self.delivered.rate(receivers(newest)), round_trip, &sums);
         }
     }
@@ -159,14 +162,12 @@ impl Estimator {
     }
 
     /// The reference time nearest to the last one. The first is placed one cycle above zero, so none is negative.
-    fn widen(&mut self, reference: u32) -> i64 {
+    fn widen(&self, reference: u32) -> i64 {
         const CYCLE: i64 = 1 << 24;
         let reference = i64::from(reference);
         let last = self.reference.unwrap_or(CYCLE + reference);
         let step = (reference - last).rem_euclid(CYCLE);
-        let wide = last + if step < CYCLE / 2 { step } else { step - CYCLE };
-        self.reference = Some(wide);
-        wide
+        last + if step < CYCLE / 2 { step } else { step - CYCLE }
     }
 }
 
@@ -295,7 +296,8 @@ mod tests {
     #[test]
     fn the_receivers_clock_may_wrap() {
         let mut estimator = Estimator::default();
-        let wide: Vec<i64> = [0xff_fffe, 0xff_ffff, 3, 0xff_ffff, 4].map(|at| estimator.widen(at)).into();
+        let mut told = |reference| *estimator.reference.insert(estimator.widen(reference));
+        let wide = [0xff_fffe, 0xff_ffff, 3, 0xff_ffff, 4].map(&mut told);
         let base = 0x1ff_fffe;
         assert_eq!(wide, [base, base + 1, base + 5, base + 1, base + 6]);
     }

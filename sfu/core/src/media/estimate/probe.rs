@@ -79,9 +79,12 @@ impl Prober {
         if self.burst.is_some_and(|burst| burst.open) { self.number } else { 0 }
     }
 
-    /// Says how much would be sent; zero if that is what is being sent.
+    /// Says how much would be sent; zero if that is what is being sent. Then nothing is probed, nor waited for.
     pub const fn want(&mut self, rate: u64) {
         self.wanted = rate;
+        if rate == 0 {
+            self.burst = None;
+        }
     }
 
     /// The path was found to be full: it is left alone for a while.
