@@ -185,7 +185,8 @@ impl Engine {
         (packet, header, located): (&[u8], &Header, Located),
     ) {
         let kept = self.tracks.get(index).and_then(|track| track.layer(layer_index)?.source.as_ref());
-        if kept.is_some_and(|source| !source.history.is_next(sequence)) {
+        let is_next = kept.is_none_or(|source| source.history.is_next(sequence));
+        if !is_next {
             // Within a burst numbers ascend one by one, so that nothing that waits is overwritten.
             self.forward_burst(now);
         }
@@ -219,7 +220,14 @@ impl Engine {
         } else if self.tracks.get(index).is_some_and(|track| track.holds_back(source_id, sequence)) {
             self.output.stats.dropped.unheard += 1;
         } else {
+            if starts {
+                // Who goes over to this layer gets what came before of the other one.
+                self.forward_burst(now);
+            }
             self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence });
+            if !is_next {
+                self.forward_burst(now);
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ impl Engine {
     /// Writes everything down: connectivity, keys and counters, history, rewriting, feedback.
     ///
     /// Consumes the engine, since only one may count on with its keys. Datagrams and events that were not taken out are
-    /// lost.
+    /// lost, and so is what was taken in since the last [`handle_timeout`](Self::handle_timeout).
     pub fn export(mut self) -> EngineState {
         let mut keys = Vec::new();
         for (index, transport) in self.transports.iter_mut() {

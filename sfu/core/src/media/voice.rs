@@ -13,7 +13,8 @@ const ABOVE_BACKGROUND: u8 = 15;
 /// A background quieter than this, in -dBov, counts as this: else the rustle of a room would stand out of the digital
 /// silence that browsers make of pauses.
 const QUIETEST_BACKGROUND: u8 = 75;
-/// How long the background takes to be believed 1 dB louder. It is believed quieter at once, so every pause corrects it.
+/// How long the background takes to be believed 1 dB louder. It is believed quieter at once, so every pause corrects it,
+/// and silence without packets says nothing of it.
 const BACKGROUND_RISE: Duration = Duration::from_secs(1);
 /// Part of the way that loudness goes with each packet of speech, as divisors: up within a syllable, down over a word.
 const ATTACK: u16 = 2;
@@ -72,10 +73,10 @@ impl Voice {
             (self.background, self.background_at) = (level, now);
             return;
         }
-        let rises = now.since(self.background_at).as_secs() / BACKGROUND_RISE.as_secs();
-        let rises = u8::try_from(rises).unwrap_or(u8::MAX);
-        self.background -= rises.min(self.background - level);
-        self.background_at += BACKGROUND_RISE * u32::from(rises);
+        if now.since(self.background_at) >= BACKGROUND_RISE {
+            self.background -= 1;
+            self.background_at = now;
+        }
     }
 
     pub const fn loudness(&self) -> Loudness {
