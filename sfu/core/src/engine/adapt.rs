@@ -162,23 +162,19 @@ impl Engine {
 
     /// Nothing is limited any more, for those either who want nothing now: nobody would look again when they do.
     fn release_unwanted(&mut self, index: TransportIndex) {
-        let mut indices = std::mem::take(&mut self.scratch.indices);
-        indices.clear();
-        if let Some(transport) = self.transports.get(index) {
-            indices.extend_from_slice(&transport.subscriptions);
-        }
-        for at in &indices {
-            let Some(subscription) = self.subscriptions.get_mut(*at) else { continue };
-            let is_muted = self.tracks.get(subscription.track).is_some_and(|track| track.muted);
+        let Self { transports, tracks, subscriptions, output, .. } = self;
+        let Some(transport) = transports.get(index) else { return };
+        for at in &transport.subscriptions {
+            let Some(subscription) = subscriptions.get_mut(*at) else { continue };
+            let is_muted = tracks.get(subscription.track).is_some_and(|track| track.muted);
             if !is_muted && subscription.description.target != Target::Off {
                 continue;
             }
             if std::mem::replace(&mut subscription.allowed, Allowed::Everything) == Allowed::Nothing {
                 let subscription = subscription.description.subscription;
-                self.output.event(Event::SubscriptionResumed { subscription });
+                output.event(Event::SubscriptionResumed { subscription });
             }
         }
-        self.scratch.indices = indices;
     }
 
     fn apply_share(&mut self, now: Time, index: SubscriptionIndex, wish: &Wish, limit: Option<u64>) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sfu_core::engine::command::{Command, MediaKind, Priority};
+use sfu_core::engine::command::{Command, MediaKind, Priority, Target};
 use sfu_core::engine::event::Event;
 use sfu_core::id::{Ssrc, SubscriptionKey};
 use sfu_core::time::Time;
@@ -238,5 +238,28 @@ fn three_who_share_a_link_get_the_same() {
         println!("  {rates:?} kb/s");
         let (least, most) = (rates.iter().min().expect("three"), rates.iter().max().expect("three"));
         assert!(most * 8 <= least * 10, "{rates:?}");
+    });
+}
+
+#[test]
+fn video_that_was_paused_while_nobody_wants_it_is_there_when_somebody_does() {
+    scenario(|world| {
+        call(world);
+        world.bottlenecks[0].loss = Some(BurstLoss { begins: 300, ends: 700 });
+        while pauses(world).is_empty() {
+            assert!(world.now < Time::from_millis(30_000), "nothing was paused");
+            world.run_for(Duration::from_millis(100));
+        }
+        let target = |target| Command::SetTarget { subscription: SubscriptionKey(200), target };
+        world.command(target(Target::Off));
+        world.bottlenecks[0].loss = None;
+        world.run_for(Duration::from_secs(40));
+        assert!(pauses(world).last().is_some_and(|(paused, _)| !*paused), "{:?}", pauses(world));
+        world.command(target(Target::HIGHEST));
+        let wanted = world.now;
+        world.run_for(Duration::from_secs(5));
+        let back =
+            since(world, wanted).find(|carried| carried.ssrc == CAMERA.0).map(|carried| carried.at.since(wanted));
+        assert!(back.is_some_and(|back| back <= Duration::from_secs(5)), "{back:?}");
     });
 }

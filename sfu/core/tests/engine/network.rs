@@ -110,6 +110,8 @@ impl Bottleneck {
         if let Some(BurstLoss { begins, ends }) = self.loss {
             let chance = if self.losing { ends } else { begins };
             self.losing ^= random.next() % 1000 < chance;
+        } else {
+            self.losing = false;
         }
         if self.losing || self.backlog + bytes > self.queue {
             return None;
