@@ -92,7 +92,7 @@ pub struct SfuLoad {
     pub calls: u32,
     /// People (not recorders) connected.
     pub participants: u32,
-    /// Busy share of the busiest media worker over the last seconds, 0 to 100.
+    /// Busy share of all media workers together over the last second, 0 to 100.
     pub percent: u8,
 }
 

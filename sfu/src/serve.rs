@@ -169,7 +169,7 @@ async fn start(
     let metrics = Metrics::default();
     let udp = SocketAddr::new(every, args.udp_port);
     ensure_free(udp)?;
-    let workers = Workers::start(count, udp, clock, &events, &stun_sender)?;
+    let (workers, steering) = Workers::start(count, udp, clock, &events, &stun_sender)?;
     if args.tcp_port != 0 {
         let listener = listen(SocketAddr::new(every, args.tcp_port), MEDIA_OVER_TCP).await?;
         tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec(), metrics.clone()));
@@ -188,8 +188,8 @@ async fn start(
     };
     let (status_sender, status) = watch::channel(status);
     let running = Arc::<RunningCalls>::default();
-    let handles = workers.handles().to_vec();
-    let context = control::Context::new(clock, handles, identity, keys.clone(), advertised, name, metrics.clone());
+    let media = control::Media { workers: workers.handles().to_vec(), steering };
+    let context = control::Context::new(clock, media, identity, keys.clone(), advertised, name, metrics.clone());
     let parts = control::Parts {
         context,
         config: config.clone(),

@@ -14,12 +14,21 @@ use crate::address::Advertised;
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
-use crate::worker::WorkerHandle;
+use crate::worker::{Steering, WorkerHandle};
+
+/// The media threads as control sees them.
+#[derive(Debug)]
+pub struct Media {
+    pub workers: Vec<WorkerHandle>,
+    pub steering: Steering,
+}
 
 #[derive(Debug)]
 pub struct Context {
     pub clock: Clock,
     pub workers: Vec<WorkerHandle>,
+    /// Has datagrams arrive where their client is.
+    pub steering: Steering,
     /// What our DTLS shows to clients.
     pub identity: DtlsIdentity,
     /// Its certificate's fingerprint, as descriptions carry it.
@@ -39,7 +48,7 @@ pub struct Context {
 impl Context {
     pub fn new(
         clock: Clock,
-        workers: Vec<WorkerHandle>,
+        media: Media,
         identity: DtlsIdentity,
         keys: Keys,
         advertised: watch::Receiver<Advertised>,
@@ -49,7 +58,8 @@ impl Context {
         let fingerprint = identity.fingerprint();
         Self {
             clock,
-            workers,
+            workers: media.workers,
+            steering: media.steering,
             identity,
             fingerprint,
             keys,

@@ -89,10 +89,6 @@ impl LiveCall {
         }
     }
 
-    pub const fn worker(&self) -> usize {
-        self.worker
-    }
-
     pub fn is_empty(&self) -> bool {
         self.call.is_empty()
     }

@@ -8,6 +8,7 @@ mod context;
 mod live_call;
 mod registry;
 mod run;
+mod spread;
 pub mod status;
 mod throttle;
 mod timers;
@@ -19,7 +20,7 @@ use sfu_core::call::ParticipantId;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-pub use context::Context;
+pub use context::{Context, Media};
 pub use run::{Parts, start};
 pub use transport::{DATA_TRACK, Delivery, LOSSY, News, RELIABLE, Transport};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
-use fleet::api::SfuStatus;
+use fleet::api::{SfuLoad, SfuStatus};
 use fleet::config::SfuConfig;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
@@ -14,11 +14,13 @@ use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::ParticipantId;
 use sfu_core::engine::command::Command;
 use sfu_core::engine::event::Event;
+use sfu_core::time::Time;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::live_call::LiveCall;
 use super::registry::Registry;
+use super::spread::Spread;
 use super::status::StatusKeeper;
 use super::{Attachment, Context, ControlHandle, JoinOutcome, JoinRefused, Joined, REQUESTS, Request};
 use crate::fleet_api::RunningCalls;
@@ -27,8 +29,10 @@ use crate::livekit::session::Responses;
 use crate::program::EndsTheProcess;
 use crate::worker::{WorkerEvent, WorkerReport};
 
-/// Resolution of all timers of control: DTLS and SCTP retransmissions start at 50 ms and more.
+/// Resolution of all timers of transports: DTLS and SCTP retransmissions start at 50 ms and more.
 const TICK: Duration = Duration::from_millis(20);
+/// Calls are looked at this often: what people are told regularly takes its time.
+const CALLS_INTERVAL: Duration = Duration::from_millis(100);
 /// Messages handled between two looks at the other queues.
 const BURST: usize = 128;
 
@@ -60,25 +64,33 @@ struct Control {
     worker_events: mpsc::Receiver<WorkerEvent>,
     running: Arc<RunningCalls>,
     status: StatusKeeper,
+    spread: Spread,
     calls: BTreeMap<String, LiveCall>,
     registry: Registry,
     epochs: u64,
     draining: bool,
+    /// When time passed for transports last, and when it passes for calls next.
+    ticked: Time,
+    next_calls: Time,
 }
 
 impl Control {
     fn new(parts: Parts) -> Self {
         let Parts { context, config, worker_events, running, status } = parts;
+        let spread = Spread::new(context.workers.len());
         let mut control = Self {
             context,
             config,
             worker_events,
             running,
             status: StatusKeeper::new(status),
+            spread,
             calls: BTreeMap::new(),
             registry: Registry::default(),
             epochs: 0,
             draining: false,
+            ticked: Time::ZERO,
+            next_calls: Time::ZERO,
         };
         control.configure();
         control
@@ -93,12 +105,12 @@ impl Control {
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut advertised = self.context.advertised.clone();
         let mut inbox = Vec::with_capacity(BURST);
         let mut events = Vec::with_capacity(BURST);
         loop {
+            let next_tick = self.next_tick();
+            let wait = next_tick.map_or(Duration::MAX, |at| self.context.clock.until(at));
             tokio::select! {
                 n = self.worker_events.recv_many(&mut events, BURST) => {
                     if n == 0 {
@@ -131,7 +143,10 @@ impl Control {
                     }
                     self.configure();
                 }
-                _ = tick.tick() => self.tick(),
+                () = sleep(wait), if next_tick.is_some() => {}
+            }
+            if next_tick.is_some_and(|at| at <= self.context.now()) {
+                self.tick();
             }
             self.end_empty_calls();
             self.tell_status();
@@ -172,9 +187,9 @@ impl Control {
         if self.context.advertised.borrow().candidates.is_empty() {
             return Err(JoinRefused::NoAddress);
         }
-        let worker = self.least_busy_worker();
-        let context = &mut self.context;
-        let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(context, &join.room, worker));
+        let (context, spread) = (&mut self.context, &mut self.spread);
+        let new_call = || LiveCall::new(context, &join.room, spread.place());
+        let call = self.calls.entry(join.room.clone()).or_insert_with(new_call);
         let joined = call.join(&mut self.context, &mut self.registry, join, epoch);
         match &joined {
             Ok(_) => self.running.started(&join.room),
@@ -198,15 +213,6 @@ impl Control {
             let participant = ParticipantId(join.resume.clone().unwrap_or_default());
             Joined { attachment: Attachment { participant, epoch }, responses, outcome: JoinOutcome::ResumeRefused }
         })
-    }
-
-    /// A new call goes where the fewest people are.
-    fn least_busy_worker(&self) -> usize {
-        let mut people = vec![0; self.context.workers.len().max(1)];
-        for call in self.calls.values() {
-            people[call.worker()] += call.call.participants().count();
-        }
-        (0..people.len()).min_by_key(|worker| people[*worker]).unwrap_or_default()
     }
 
     fn detached(&mut self, attachment: &Attachment) {
@@ -238,7 +244,7 @@ impl Control {
     }
 
     fn report(&mut self, report: &WorkerReport) {
-        self.status.busy(report.worker, report.busy);
+        self.spread.report(report.worker, report.busy);
         self.context.metrics.worker(report);
     }
 
@@ -305,8 +311,16 @@ impl Control {
         }
     }
 
+    /// When something has to be done though nobody asks.
+    fn next_tick(&self) -> Option<Time> {
+        let transports = self.context.timers.next().map(|at| at.max(self.ticked + TICK));
+        let calls = (!self.calls.is_empty()).then_some(self.next_calls);
+        [transports, calls, self.context.steering.next()].into_iter().flatten().min()
+    }
+
     fn tick(&mut self) {
         let now = self.context.now();
+        self.ticked = now;
         for (at, key) in self.context.timers.take_due(now) {
             let Some((call, participant)) = find(&mut self.calls, &self.registry, key.0) else { continue };
             call.with_session(&mut self.context, &mut self.registry, &participant, |session, context| {
@@ -315,9 +329,13 @@ impl Control {
                 }
             });
         }
-        for call in self.calls.values_mut() {
-            call.tick(&mut self.context, &mut self.registry, now);
+        if now >= self.next_calls {
+            self.next_calls = now + CALLS_INTERVAL;
+            for call in self.calls.values_mut() {
+                call.tick(&mut self.context, &mut self.registry, now);
+            }
         }
+        self.context.steering.apply(now);
     }
 
     fn end_empty_calls(&mut self) {
@@ -333,7 +351,12 @@ impl Control {
     fn tell_status(&mut self) {
         let people = self.registry.n_people();
         self.context.metrics.calls(self.calls.len(), people);
-        self.status.tell(&self.context, self.calls.len(), people, self.draining);
+        let load = SfuLoad {
+            calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+            participants: u32::try_from(people).unwrap_or(u32::MAX),
+            percent: (self.spread.busy() * 100.0).round() as u8,
+        };
+        self.status.tell(&self.context, load, self.draining);
     }
 }
 

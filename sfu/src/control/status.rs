@@ -13,31 +13,17 @@ const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct StatusKeeper {
     status: watch::Sender<SfuStatus>,
-    /// Busy share of each worker over the last second, 0.0 to 1.0.
-    busy: Vec<f32>,
     load_told: Instant,
 }
 
 impl StatusKeeper {
     pub fn new(status: watch::Sender<SfuStatus>) -> Self {
-        Self { status, busy: Vec::new(), load_told: Instant::now() }
-    }
-
-    pub fn busy(&mut self, worker: usize, busy: f32) {
-        if self.busy.len() <= worker {
-            self.busy.resize(worker + 1, 0.0);
-        }
-        self.busy[worker] = busy;
+        Self { status, load_told: Instant::now() }
     }
 
     /// Tells what changed.
-    pub fn tell(&mut self, context: &Context, n_calls: usize, n_people: usize, draining: bool) {
+    pub fn tell(&mut self, context: &Context, load: SfuLoad, draining: bool) {
         let load_due = self.load_told.elapsed() >= LOAD_INTERVAL;
-        let load = SfuLoad {
-            calls: u32::try_from(n_calls).unwrap_or(u32::MAX),
-            participants: u32::try_from(n_people).unwrap_or(u32::MAX),
-            percent: (self.busy.iter().copied().fold(0.0, f32::max) * 100.0).round() as u8,
-        };
         let advertised = context.advertised.borrow();
         let state = match (draining, advertised.candidates.is_empty()) {
             (true, _) => SfuState::Draining,

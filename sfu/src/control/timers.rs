@@ -18,6 +18,11 @@ impl Timers {
         self.heap.push(Reverse((at, transport)));
     }
 
+    /// When the next one comes.
+    pub fn next(&self) -> Option<Time> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
     /// Takes out all that have come. A deadline that is set while they are handled comes with the next call.
     pub fn take_due(&mut self, now: Time) -> Vec<(Time, TransportKey)> {
         let mut due = Vec::new();
@@ -45,5 +50,6 @@ mod tests {
         assert_eq!(timers.take_due(at(9)), []);
         assert_eq!(timers.take_due(at(20)), [(at(10), TransportKey(1)), (at(20), TransportKey(2))]);
         assert_eq!(timers.take_due(at(20)), []);
+        assert_eq!(timers.next(), Some(at(30)));
     }
 }

@@ -165,6 +165,7 @@ impl Transport {
     /// The client chose a path. What DTLS wanted to say while there was none is said now.
     pub fn path_selected(&mut self, context: &mut Context, path: Path) {
         self.path = Some(path);
+        context.steering.insert(self.key, path, self.worker);
         self.drain(context);
     }
 
@@ -292,6 +293,7 @@ impl Transport {
             association.close(now);
             self.drain(context);
         }
+        context.steering.remove(self.key);
         context.command(self.worker, Command::RemoveTransport { transport: self.key });
     }
 }

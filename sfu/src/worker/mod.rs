@@ -6,12 +6,14 @@
 
 mod batch;
 mod events;
+mod gather;
 mod outlet;
 mod report;
 mod route;
 mod run;
 mod send;
 mod socket;
+mod steer;
 pub mod tcp;
 
 use std::io;
@@ -30,6 +32,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 pub use report::{DELAY_BOUNDS_US, DelayHistogram, WorkerReport};
+pub use steer::Steering;
 
 use crate::clock::Clock;
 use crate::program::EndsTheProcess;
@@ -99,6 +102,8 @@ pub enum StartError {
     Socket { address: SocketAddr, source: io::Error },
     #[error("failed to set up the media thread's poll")]
     Poll { source: io::Error },
+    #[error("failed to keep the media sockets' file descriptor")]
+    Steering { source: io::Error },
     #[error("failed to start a media thread")]
     Thread { source: io::Error },
 }
@@ -138,14 +143,15 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Opens `count` sockets on `address` and starts a thread on each.
+    /// Opens `count` sockets on `address` and starts a thread on each. Whoever knows which client is whose tells the
+    /// sockets by the [`Steering`].
     pub fn start(
         count: usize,
         address: SocketAddr,
         clock: Clock,
         events: &mpsc::Sender<WorkerEvent>,
         stun_answers: &mpsc::Sender<StunAnswer>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Steering), StartError> {
         let count = count.clamp(1, MAX_WORKERS);
         let mut parts = Vec::with_capacity(count);
         let mut handles = Vec::with_capacity(count);
@@ -158,6 +164,7 @@ impl Workers {
             handles.push(WorkerHandle { orders, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
             parts.push((socket, poll, [taken_orders, taken_datagrams]));
         }
+        let steering = Steering::new(&parts[0].0, count).map_err(|source| StartError::Steering { source })?;
         let mut threads = Vec::with_capacity(count);
         for (index, (socket, poll, messages)) in parts.into_iter().enumerate() {
             let config = EngineConfig {
@@ -186,7 +193,7 @@ impl Workers {
                 .map_err(|source| StartError::Thread { source })?;
             threads.push(thread);
         }
-        Ok(Self { handles, threads })
+        Ok((Self { handles, threads }, steering))
     }
 
     pub fn handles(&self) -> &[WorkerHandle] {

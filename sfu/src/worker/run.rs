@@ -1,6 +1,7 @@
 //! A media thread's loop: wait, take in, decide (the engine does), send.
 
 use std::sync::mpsc::Receiver;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::batch::Batch;
 use super::events::hand_over;
+use super::gather::{GLANCE, Gathering, MAX_GLANCES};
 use super::outlet::Outlet;
 use super::report::{DelayHistogram, WorkerReport};
 use super::route::Routes;
@@ -71,6 +73,9 @@ pub struct Worker {
     /// Datagrams that are sent together. Empty between two rounds.
     leaving: Vec<Transmit>,
     outlet: Outlet,
+    gathering: Gathering,
+    /// Since when pauses are counted.
+    born: Instant,
     delay: DelayHistogram,
     busy_total: Duration,
     /// Control's queue was full: events wait for room in it.
@@ -108,6 +113,8 @@ impl Worker {
             routes: Routes::default(),
             leaving: Vec::with_capacity(MAX_LEAVING),
             outlet,
+            gathering: Gathering::default(),
+            born: Instant::now(),
             delay: DelayHistogram::default(),
             busy_total: Duration::ZERO,
             events_wait: false,
@@ -125,7 +132,12 @@ impl Worker {
             return;
         }
         let mut more = false;
+        // What is taken after a pause may have waited for all of it.
+        let mut pause = Duration::ZERO;
         loop {
+            if !pause.is_zero() {
+                thread::sleep(pause);
+            }
             let wait = if more { Duration::ZERO } else { self.wait() };
             if let Err(error) = self.poll.poll(&mut ready, Some(wait))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -136,16 +148,23 @@ impl Worker {
             let started = Instant::now();
             let now = self.clock.now();
             let Some(inbox_full) = self.take_messages(now) else { return };
-            let (datagrams, socket_full) = self.take_datagrams(now);
+            let (datagrams, socket_full) = self.take_pictures(now);
             self.engine.handle_timeout(now);
             self.emit();
             if datagrams > 0 {
-                self.delay.record(started.elapsed(), datagrams as u64);
+                self.delay.record(pause + started.elapsed(), datagrams as u64);
             }
             more = inbox_full || socket_full;
             self.busy_total += started.elapsed();
             self.report_when_due(now);
+            pause = if more { Duration::ZERO } else { self.pause(started, datagrams) };
         }
+    }
+
+    /// How long to leave the socket alone after a look that began at `started`.
+    fn pause(&mut self, started: Instant, n_datagrams: usize) -> Duration {
+        let began = started.duration_since(self.born);
+        self.gathering.pause(began, n_datagrams, self.born.elapsed())
     }
 
     /// How long nothing has to be done.
@@ -194,6 +213,25 @@ impl Worker {
         {
             at.send(Inbox::Route { path, worker: self.index });
         }
+    }
+
+    /// Takes what came, and waits a moment for the rest of a picture that has begun. How many datagrams came, and whether
+    /// there may be more.
+    fn take_pictures(&mut self, now: Time) -> (usize, bool) {
+        let (mut total, mut more) = self.take_datagrams(now);
+        for _ in 0..MAX_GLANCES {
+            if more || !self.engine.expects_more() {
+                break;
+            }
+            thread::sleep(GLANCE);
+            let late;
+            (late, more) = self.take_datagrams(self.clock.now());
+            total += late;
+            if late == 0 {
+                break;
+            }
+        }
+        (total, more)
     }
 
     /// How many datagrams came, and whether there may be more.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -55,10 +55,26 @@ impl MediaSocket {
         self.socket.as_raw_fd()
     }
 
+    #[cfg(test)]
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    #[cfg(test)]
+    pub fn receive_one(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer)
+    }
+
     /// Sends one datagram without waiting, from `local` if that is given.
     pub fn send(&self, remote: SocketAddr, local: Option<IpAddr>, payload: &[u8]) -> io::Result<()> {
         let transmit =
             Transmit { destination: remote, ecn: None, contents: payload, segment_size: None, src_ip: local };
         self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+}
+
+impl AsFd for MediaSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -15,6 +15,8 @@ pub const MAX_BURST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Burst {
     fresh: Vec<Fresh>,
+    /// The layer of which part of a picture waits, and more is to be expected.
+    open: Option<(TrackIndex, u8)>,
 }
 
 /// One of them. In their order, what came later of a layer is later.
@@ -32,8 +34,20 @@ impl Fresh {
 }
 
 impl Engine {
-    /// Has a packet forwarded with the others of its burst, in which the numbers of a layer ascend one by one.
-    pub(super) fn forward_soon(&mut self, now: Time, fresh: Fresh) {
+    /// Whether part of a picture waits to be forwarded, whose other packets are likely to be here in a moment: publishers
+    /// send a picture's packets close to each other.
+    pub const fn expects_more(&self) -> bool {
+        self.burst.open.is_some()
+    }
+
+    /// Has a packet forwarded with the others of its burst, in which the numbers of a layer ascend one by one. `ends` if
+    /// it is the last of a picture, as sound always is.
+    pub(super) fn forward_soon(&mut self, now: Time, fresh: Fresh, ends: bool) {
+        if !ends {
+            self.burst.open = Some(fresh.stream());
+        } else if self.burst.open == Some(fresh.stream()) {
+            self.burst.open = None;
+        }
         self.burst.fresh.push(fresh);
         if self.burst.fresh.len() >= MAX_BURST {
             self.forward_burst(now);
@@ -42,6 +56,7 @@ impl Engine {
 
     /// Forwards what waits. Comes before everything that changes who gets what.
     pub(super) fn forward_burst(&mut self, now: Time) {
+        self.burst.open = None;
         let mut fresh = std::mem::take(&mut self.burst.fresh);
         fresh.sort_unstable();
         for run in fresh.chunk_by(|a, b| a.stream() == b.stream()) {

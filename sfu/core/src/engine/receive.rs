@@ -224,7 +224,8 @@ impl Engine {
                 // Who goes over to this layer gets what came before of the other one.
                 self.forward_burst(now);
             }
-            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence });
+            let ends = header.marker || !is_video;
+            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence }, ends);
             if !is_next {
                 self.forward_burst(now);
             }
