@@ -29,6 +29,11 @@ key!(
     AudioGroupKey
 );
 
+/// Another engine, as the one that holds this key knows it: of another thread of the process, or of another SFU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PeerKey(pub u32);
+
 /// A synchronisation source of RTP (RFC 3550, section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -54,12 +54,13 @@ impl Engine {
         }
     }
 
-    /// Forwards what waits. Comes before everything that changes who gets what.
+    /// Forwards and relays what waits. Comes before everything that changes who gets what.
     pub(super) fn forward_burst(&mut self, now: Time) {
         self.burst.open = None;
         let mut fresh = std::mem::take(&mut self.burst.fresh);
         fresh.sort_unstable();
         for run in fresh.chunk_by(|a, b| a.stream() == b.stream()) {
+            self.relay_burst(run);
             self.forward(now, run);
         }
         fresh.clear();

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AudioGroupKey, Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
+use crate::id::{AudioGroupKey, Mid, PeerKey, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use crate::transport::ice::IceCredentials;
 use crate::transport::srtp::SrtpKeys;
 
@@ -35,7 +35,8 @@ pub enum Command {
     RemoveTransport {
         transport: TransportKey,
     },
-    /// What a client sends on an m-line becomes a track. Repeating it with the same key changes the description.
+    /// What a client sends on an m-line, or what another engine relays, becomes a track. Repeating it with the same key
+    /// changes the description.
     Publish(Box<Publish>),
     Unpublish {
         track: TrackKey,
@@ -49,6 +50,15 @@ pub enum Command {
     /// beginning.
     LimitHeard {
         voices: Option<NonZeroU16>,
+    },
+    /// Give another engine, which has the track as one that is relayed, all that comes of it.
+    RelayTo {
+        track: TrackKey,
+        peer: PeerKey,
+    },
+    StopRelay {
+        track: TrackKey,
+        peer: PeerKey,
     },
     /// Send a copy of a track on an m-line.
     Subscribe(Box<Subscribe>),
@@ -110,11 +120,20 @@ pub struct Extensions {
     pub video_orientation: Option<u8>,
 }
 
+/// From where the packets of a track come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Feed {
+    /// The publisher's, whose client this engine has.
+    Transport(TransportKey),
+    /// Another engine relays them.
+    Peer(PeerKey),
+}
+
 /// A track a client publishes on one m-line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     pub track: TrackKey,
-    pub transport: TransportKey,
+    pub feed: Feed,
     pub mid: Mid,
     pub kind: MediaKind,
     pub codecs: Vec<CodecMapping>,

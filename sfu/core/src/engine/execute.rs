@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::arena::{SubscriptionIndex, TrackIndex};
-use super::command::{Command, Publish, Subscribe, Target};
+use super::command::{Command, Feed, Publish, Subscribe, Target};
+use super::relay::Relayed;
 use super::subscription::Subscription;
-use super::track::Track;
+use super::track::{Origin, Track};
 use super::transport::{Route, Srtp, Transport};
 use crate::id::{Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use crate::media::report::INTERVAL;
@@ -28,6 +29,8 @@ impl Engine {
             Command::Unpublish { track } => self.unpublish(track),
             Command::SetMuted { track, muted } => self.set_muted(now, track, muted),
             Command::LimitHeard { voices } => self.limit_heard(voices),
+            Command::RelayTo { track, peer } => self.relay_to(now, track, peer),
+            Command::StopRelay { track, peer } => self.stop_relay(track, peer),
             Command::Subscribe(subscribe) => self.subscribe(now, *subscribe),
             Command::Unsubscribe { subscription } => self.unsubscribe(subscription),
             Command::SetTarget { subscription, target } => self.set_target(now, subscription, target),
@@ -108,31 +111,46 @@ impl Engine {
     }
 
     fn publish(&mut self, now: Time, publish: &Publish) {
-        let Some(transport) = self.index.transports.get(&publish.transport).copied() else { return };
-        let known = self.index.tracks.get(&publish.track).copied();
-        let known = known.filter(|index| self.tracks.get(*index).is_some_and(|track| track.transport == transport));
-        let index = if let Some(index) = known {
-            if self.tracks.get(index).is_some_and(|track| !track.competes_as(publish)) {
-                self.forget_voice(index);
-            }
-            if let Some(track) = self.tracks.get_mut(index) {
-                track.describe(publish.clone());
-            }
-            index
-        } else {
+        let origin = match publish.feed {
+            Feed::Transport(key) => self.index.transports.get(&key).copied().map(Origin::Transport),
+            Feed::Peer(peer) => Some(Origin::Peer(Relayed::new(now, peer))),
+        };
+        let Some(origin) = origin else { return };
+        let transport = origin.transport();
+        let index = self.describe_track(publish).unwrap_or_else(|| {
             self.unpublish(publish.track);
-            let index = self.tracks.insert(Track::new(transport, publish.clone()));
+            let index = self.tracks.insert(Track::new(origin, publish.clone()));
             self.index.tracks.insert(publish.track, index);
-            if let Some(transport) = self.transports.get_mut(transport) {
+            if let Some(transport) = transport.and_then(|transport| self.transports.get_mut(transport)) {
                 transport.tracks.push(index);
             }
             index
-        };
-        if let Some(transport) = self.transports.get_mut(transport) {
+        });
+        if let Some(transport) = transport.and_then(|transport| self.transports.get_mut(transport)) {
             transport.describe(index, publish);
         }
         self.retarget_all(now, index);
-        self.schedule_transport(now, transport);
+        match transport {
+            Some(transport) => self.schedule_transport(now, transport),
+            None => self.schedule_relayed(now, index),
+        }
+    }
+
+    /// Describes a known track anew. `None` if there is none, or one of another origin. Which engine relays it may
+    /// change: numbers are the same everywhere.
+    fn describe_track(&mut self, publish: &Publish) -> Option<TrackIndex> {
+        let index = *self.index.tracks.get(&publish.track)?;
+        let track = self.tracks.get_mut(index)?;
+        match (&mut track.origin, publish.feed) {
+            (Origin::Transport(known), Feed::Transport(key)) if self.index.transports.get(&key) == Some(known) => {}
+            (Origin::Peer(relayed), Feed::Peer(peer)) => relayed.peer = peer,
+            _ => return None,
+        }
+        if !track.competes_as(publish) {
+            self.forget_voice(index);
+        }
+        self.tracks.get_mut(index)?.describe(publish.clone());
+        Some(index)
     }
 
     fn unpublish(&mut self, key: TrackKey) {
@@ -149,16 +167,18 @@ impl Engine {
         self.forget_voice(index);
         let Some(track) = self.tracks.remove(index) else { return };
         self.index.tracks.remove(&track.description.track);
-        if let Some(transport) = self.transports.get_mut(track.transport) {
+        if let Some(transport) = track.origin.transport().and_then(|transport| self.transports.get_mut(transport)) {
             transport.tracks.retain(|known| *known != index);
             transport.routes.retain(|_, route| route.track() != index);
         }
     }
 
-    fn set_muted(&mut self, now: Time, key: TrackKey, muted: bool) {
+    pub(super) fn set_muted(&mut self, now: Time, key: TrackKey, muted: bool) {
         let Some(index) = self.index.tracks.get(&key).copied() else { return };
         let Some(track) = self.tracks.get_mut(index).filter(|track| track.muted != muted) else { return };
         track.muted = muted;
+        self.relay_muted(index, muted);
+        let Some(track) = self.tracks.get_mut(index) else { return };
         if muted {
             for subscription in &track.subscriptions {
                 if let Some(subscription) = self.subscriptions.get_mut(*subscription) {

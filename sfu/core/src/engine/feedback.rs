@@ -1,9 +1,10 @@
 //! RTCP from clients: about what they send, and about what they get.
 
 use super::Engine;
-use super::arena::{SubscriptionIndex, TransportIndex};
+use super::arena::{SubscriptionIndex, TrackIndex, TransportIndex};
 use super::event::{Event, Quality};
 use super::path::Path;
+use super::relay::message::Content;
 use super::transport::Route;
 use crate::id::Ssrc;
 use crate::media::rtcp::{Packet, Packets, ReportBlock, ReportBlocks};
@@ -84,13 +85,20 @@ impl Engine {
     /// A publisher relates its timestamps to its clock.
     fn handle_sender_report(&mut self, now: Time, index: TransportIndex, ssrc: Ssrc, (ntp, timestamp): (NtpTime, u32)) {
         let route = self.transports.get(index).and_then(|transport| transport.routes.get(&ssrc));
-        let Some(Route::Media { track, layer }) = route.copied() else { return };
-        let layer = self.tracks.get_mut(track).and_then(|track| track.layer_mut(layer));
-        let source = layer.and_then(|layer| layer.source.as_mut());
+        let Some(Route::Media { track, layer: at }) = route.copied() else { return };
+        let source = self.tracks.get_mut(track).and_then(|track| track.source_mut(at));
         if let Some(source) = source.filter(|source| source.ssrc == ssrc) {
             source.statistics.handle_sender_report(now, ntp);
-            source.mapping = Some(Mapping { ntp, timestamp, arrival: now });
+            self.set_mapping(track, at, Mapping { ntp, timestamp, arrival: now });
         }
+    }
+
+    /// A stream's timestamps are known to relate to its publisher's clock like this.
+    pub(super) fn set_mapping(&mut self, index: TrackIndex, layer: u8, mapping: Mapping) {
+        if let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(layer)) {
+            source.mapping = Some(mapping);
+        }
+        self.relay_about(index, layer, |stream| Content::Report { stream, mapping });
     }
 
     /// A subscriber says how our copies arrive.
@@ -126,7 +134,13 @@ impl Engine {
             return;
         };
         let Route::Media { track: index, layer } = route else { return };
+        self.end_source(now, index, layer);
+    }
+
+    /// A layer's stream has ended, and none took its place yet.
+    pub(super) fn end_source(&mut self, now: Time, index: TrackIndex, layer: u8) {
         self.forward_burst(now);
+        self.relay_about(index, layer, |stream| Content::Ended { stream });
         if let Some(track) = self.tracks.get_mut(index) {
             track.end_source(layer);
         }
@@ -140,16 +154,8 @@ impl Engine {
             return;
         };
         self.output.stats.feedback.keyframes_requested += 1;
-        let Some(track) = self.tracks.get_mut(subscription.track).filter(|track| track.is_video() && !track.muted)
-        else {
-            return;
-        };
-        let publisher = track.transport;
-        let layer = subscription.current.or(subscription.wanted).and_then(|layer| track.layer_mut(layer));
-        let due = layer.and_then(|layer| {
-            layer.keyframe.want();
-            layer.keyframe.next_at()
-        });
-        self.schedule_at(publisher, due);
+        if let Some(layer) = subscription.current.or(subscription.wanted) {
+            self.want_keyframe(subscription.track, layer);
+        }
     }
 }

@@ -56,7 +56,11 @@ impl Engine {
         let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
         let Some(track) = tracks.get(index) else { return };
         let originals = burst.iter().filter_map(|fresh| Original::new(now, track, layer, fresh.sequence));
+        let originals = originals.filter(|original| !track.holds_back(original.source.id, original.packet.sequence));
         let originals: ArrayVec<Original<'_>, MAX_BURST> = originals.take(MAX_BURST).collect();
+        if originals.is_empty() {
+            return;
+        }
         for subscription in &track.subscriptions {
             let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
             let Some(transport) = transports.get_mut(subscription.transport) else { continue };
@@ -80,7 +84,8 @@ impl Engine {
     /// Chooses the layer a subscription should get, and asks for the keyframe it begins with.
     pub(super) fn retarget(&mut self, now: Time, index: super::arena::SubscriptionIndex) {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
-        let Some(track) = self.tracks.get_mut(subscription.track) else { return };
+        let index = subscription.track;
+        let Some(track) = self.tracks.get(index) else { return };
         let ready = self.transports.get(subscription.transport).is_some_and(|transport| transport.srtp.is_some());
         let target = subscription.target();
         if target == Target::Off {
@@ -93,14 +98,11 @@ impl Engine {
         if layer.is_some() {
             subscription.wanted = layer;
         }
-        if ready && subscription.is_waiting() && track.is_video() && !track.muted {
-            let publisher = track.transport;
-            let wanted = subscription.wanted.and_then(|layer| track.layer_mut(layer));
-            let due = wanted.and_then(|layer| {
-                layer.keyframe.want();
-                layer.keyframe.next_at()
-            });
-            self.schedule_at(publisher, due);
+        if ready
+            && subscription.is_waiting()
+            && let Some(wanted) = subscription.wanted
+        {
+            self.want_keyframe(index, wanted);
         }
     }
 

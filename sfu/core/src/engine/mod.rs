@@ -1,13 +1,14 @@
 //! Everything a media worker does with a packet, as one value without sockets or clocks.
 //!
-//! In: datagrams with the path they came on, commands from control, the time. Out: datagrams with the path they go,
-//! events for control, the next deadline. It must not know: calls, participants, SDP, LiveKit.
+//! In: datagrams with the path they came on, commands from control, what other engines relay, the time. Out: datagrams
+//! with the path they go, events for control, relays to other engines, the next deadline. It must not know: calls,
+//! participants, SDP, LiveKit.
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
 //! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
 //! `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend` answer NACKs, `adapt` fits what a
-//! client gets to its path, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
-//! commands.
+//! client gets to its path, `relay` gives other engines what they need of a track, `report` writes RTCP when `schedule`
+//! says that it is time, `execute` does what control commands.
 
 mod adapt;
 mod allowance;
@@ -34,6 +35,7 @@ mod transport;
 pub mod command;
 pub mod event;
 pub mod path;
+pub mod relay;
 
 use std::collections::HashMap;
 
@@ -44,6 +46,7 @@ use self::event::Event;
 use self::hearing::Hearing;
 use self::output::Output;
 use self::path::{Path, Transmit};
+use self::relay::message::Relay;
 use self::schedule::Schedule;
 use self::subscription::Subscription;
 use self::track::Track;
@@ -57,15 +60,15 @@ use crate::transport::DatagramKind;
 pub use self::config::EngineConfig;
 pub use self::connectivity::CONSENT_TIME;
 pub use self::state::{EngineState, RestoreError};
-pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Traffic};
+pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, RelayTraffic, Traffic};
 
 /// The media of many transports.
 ///
 /// Hand over all datagrams there are, then call [`handle_timeout`](Self::handle_timeout), which forwards them as one
-/// burst. After it, and after every command, call [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event) until there is nothing left, then ask [`poll_timeout`](Self::poll_timeout) when to
-/// call [`handle_timeout`](Self::handle_timeout) if nothing comes before. Events may wait while control has no room for
-/// them.
+/// burst. After it, and after every command, call [`poll_transmit`](Self::poll_transmit),
+/// [`poll_relay`](Self::poll_relay) and [`poll_event`](Self::poll_event) until there is nothing left, then ask
+/// [`poll_timeout`](Self::poll_timeout) when to call [`handle_timeout`](Self::handle_timeout) if nothing comes before.
+/// Events may wait while control has no room for them.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -154,7 +157,7 @@ impl Engine {
     /// Forwards what came and does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Time) {
         self.forward_burst(now);
-        self.handle_transport_timeouts(now);
+        self.handle_deadlines(now);
         self.handle_level_timeout(now);
     }
 
@@ -172,6 +175,12 @@ impl Engine {
     /// The next datagram to send. Give its payload back with [`recycle`](Self::recycle) when it has been sent.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.output.poll_transmit()
+    }
+
+    /// The next message for another engine, which takes it with [`handle_relay`](Self::handle_relay). Those for one peer
+    /// are to arrive in their order.
+    pub fn poll_relay(&mut self) -> Option<Relay> {
+        self.output.poll_relay()
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {

@@ -4,11 +4,15 @@ use std::collections::VecDeque;
 
 use crate::engine::event::Event;
 use crate::engine::path::{Path, Transmit};
+use crate::engine::relay::message::{Relay, RelayMessage};
 use crate::engine::stats::{Count, EngineStats};
+use crate::id::PeerKey;
 
 /// Buffers kept for reuse: as many as one burst to a large call takes.
 const MAX_SPARE: usize = 4096;
-/// Datagrams and events that may wait. By the drain rule there are only datagrams of one call of the engine, and events
+/// Buffers of relayed packets kept for reuse: as many messages as wait between two threads in ordinary times.
+const MAX_SPARE_RELAYS: usize = 64;
+/// Datagrams, events and relays that may wait. By the drain rule there are only datagrams of one call of the engine, and events
 /// that control had no room for; the bound keeps a caller that broke it from running out of memory.
 const MAX_WAITING: usize = 65_536;
 /// Of these, events that are told again and again. The rest is for those that come once, and each transport has few.
@@ -16,12 +20,14 @@ const MAX_REPEATED: usize = 8192;
 /// Room for a packet as browsers send it, with what sealing adds.
 const BUFFER: usize = 1600;
 
-/// Outgoing datagrams and events in order.
+/// Outgoing datagrams, events and relays, each in order.
 #[derive(Debug, Default)]
 pub struct Output {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    relays: VecDeque<Relay>,
     spare: Vec<Vec<u8>>,
+    spare_relays: Vec<Vec<u8>>,
     pub stats: EngineStats,
 }
 
@@ -56,6 +62,30 @@ impl Output {
             return;
         }
         self.events.push_back(event);
+    }
+
+    /// A buffer for packets that are relayed, used before if there is one.
+    pub fn relay_buffer(&mut self) -> Vec<u8> {
+        self.spare_relays.pop().unwrap_or_default()
+    }
+
+    pub fn recycle_relay(&mut self, buffer: Vec<u8>) {
+        if self.spare_relays.len() < MAX_SPARE_RELAYS {
+            self.spare_relays.push(buffer);
+        }
+    }
+
+    pub fn relay(&mut self, peer: PeerKey, message: RelayMessage) {
+        if self.relays.len() >= MAX_WAITING {
+            self.stats.dropped.overflow += 1;
+            return;
+        }
+        self.stats.relay.sent.add(message.size());
+        self.relays.push_back(Relay { peer, message });
+    }
+
+    pub fn poll_relay(&mut self) -> Option<Relay> {
+        self.relays.pop_front()
     }
 
     pub fn poll_transmit(&mut self) -> Option<Transmit> {

@@ -18,6 +18,17 @@ use crate::media::rtx;
 use crate::time::Time;
 use crate::transport::srtp::OpenError;
 
+/// A packet of a known stream, whole and in the clear.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken<'a> {
+    /// Its widened number.
+    pub sequence: u64,
+    pub arrival: Time,
+    pub bytes: &'a [u8],
+    pub header: Header,
+    pub located: Located,
+}
+
 impl Engine {
     /// Opens a media packet and takes it in.
     pub(super) fn handle_srtp(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
@@ -65,11 +76,11 @@ impl Engine {
         match route {
             Route::Media { track, layer } => {
                 self.output.stats.received.rtp.add(length);
-                self.handle_media(now, (track, layer), (packet, &header, located));
+                self.handle_media(now, index, (track, layer), (packet, header, located));
             }
             Route::Repair { track, layer } => {
                 self.output.stats.received.rtx.add(length);
-                self.handle_repair(now, (track, layer), (packet, &header));
+                self.handle_repair(now, index, (track, layer), (packet, &header));
             }
         }
     }
@@ -108,8 +119,9 @@ impl Engine {
     fn handle_media(
         &mut self,
         now: Time,
+        transport: TransportIndex,
         (index, layer_index): (TrackIndex, u8),
-        (packet, header, located): (&[u8], &Header, Located),
+        (packet, header, located): (&[u8], Header, Located),
     ) {
         let Some(track) = self.tracks.get_mut(index) else { return };
         let Some(codec) = track.codec(header.payload_type) else {
@@ -120,8 +132,9 @@ impl Engine {
         if current.is_none_or(|source| source.ssrc != header.ssrc) {
             self.forward_burst(now);
             let Some(track) = self.tracks.get_mut(index) else { return };
-            let rtx = track.start_source(&self.config, layer_index, header.ssrc, codec.clock_rate);
-            if let (Some(rtx), Some(transport)) = (rtx, self.transports.get_mut(track.transport)) {
+            let id = track.next_source();
+            let rtx = track.start_source(&self.config, layer_index, id, (header.ssrc, codec.clock_rate));
+            if let (Some(rtx), Some(transport)) = (rtx, self.transports.get_mut(transport)) {
                 transport.routes.remove(&rtx);
             }
             self.handle_source_replaced(index, layer_index);
@@ -134,26 +147,39 @@ impl Engine {
             }
             self.hear(now, (index, layer_index), level);
         }
-        let Some(track) = self.tracks.get_mut(index) else { return };
-        let revived = !track.alive(now).nth(usize::from(layer_index)).unwrap_or_default();
-        let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
-        let Some(source) = layer.source.as_mut() else { return };
-        layer.last_packet = Some(now);
-        if !layer.started {
-            layer.started = true;
-            self.output.event(Event::LayerStarted { track: track.description.track, rid: layer.rid.clone() });
-        }
+        let revived = self.note_alive(now, (index, layer_index));
+        let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(layer_index)) else { return };
         let sequence = source.sequence.unwrap(header.sequence_number);
         source.statistics.handle_packet(now, sequence, header.timestamp);
         source.rate.add(now, packet.len());
         if revived {
             self.retarget_all(now, index);
         }
-        self.keep_and_forward(now, (index, layer_index), sequence, (packet, header, located));
+        let taken = Taken { sequence, arrival: now, bytes: packet, header, located };
+        self.note_arrival(now, (index, layer_index), &taken);
+    }
+
+    /// A packet of a layer came. Returns whether the layer was dead before.
+    pub(super) fn note_alive(&mut self, now: Time, (index, layer_index): (TrackIndex, u8)) -> bool {
+        let Some(track) = self.tracks.get_mut(index) else { return false };
+        let revived = !track.alive(now).nth(usize::from(layer_index)).unwrap_or_default();
+        let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return false };
+        layer.last_packet = Some(now);
+        // Of a track that is relayed, its home tells.
+        if !std::mem::replace(&mut layer.started, true) && track.origin.transport().is_some() {
+            self.output.event(Event::LayerStarted { track: track.description.track, rid: layer.rid.clone() });
+        }
+        revived
     }
 
     /// Takes in a retransmission: the packet it carries is treated as if it had come late.
-    fn handle_repair(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), (packet, header): (&[u8], &Header)) {
+    fn handle_repair(
+        &mut self,
+        now: Time,
+        transport: TransportIndex,
+        (index, layer_index): (TrackIndex, u8),
+        (packet, header): (&[u8], &Header),
+    ) {
         let Some(track) = self.tracks.get_mut(index) else { return };
         let Some(codec) = track.repaired_codec(header.payload_type) else {
             self.output.stats.dropped.no_codec += 1;
@@ -165,25 +191,40 @@ impl Engine {
         let ssrc = source.ssrc;
         source.rtx = Some(header.ssrc);
         let sequence = source.sequence.peek(retransmission.sequence_number);
-        let Some(extensions) = self.transports.get(track.transport).map(|transport| transport.extensions) else {
+        let Some(extensions) = self.transports.get(transport).map(|transport| transport.extensions) else {
             return;
         };
         let mut restored = std::mem::take(&mut self.scratch.payload);
         if let Some(header) = rtx::restore(&mut restored, (header, packet), retransmission, ssrc, codec.payload_type) {
             let located = Located::find(&header, &restored, &extensions);
-            self.keep_and_forward(now, (index, layer_index), sequence, (&restored, &header, located));
+            let taken = Taken { sequence, arrival: now, bytes: &restored, header, located };
+            self.note_arrival(now, (index, layer_index), &taken);
         }
         self.scratch.payload = restored;
     }
 
-    /// The part that a packet and its retransmission have in common.
-    fn keep_and_forward(
-        &mut self,
-        now: Time,
-        (index, layer_index): (TrackIndex, u8),
-        sequence: u64,
-        (packet, header, located): (&[u8], &Header, Located),
-    ) {
+    /// The part that a packet of a client and its retransmission have in common.
+    fn note_arrival(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), taken: &Taken<'_>) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let (muted, is_video, asks) = (track.muted, track.is_video(), track.description.nack);
+        let Some(layer) = track.layer_mut(layer_index) else { return };
+        let Some(source) = layer.source.as_mut() else { return };
+        let arrival = source.nack.handle_packet(now, taken.sequence);
+        if muted {
+            self.output.stats.dropped.muted += 1;
+            return;
+        }
+        let nack = if asks { source.nack.next_at() } else { None };
+        if arrival == Arrival::Outage && is_video {
+            layer.keyframe.want();
+        }
+        self.schedule_origin(index, nack);
+        self.keep_and_forward(now, (index, layer_index), taken);
+    }
+
+    /// Puts a packet into its stream's history and has it forwarded.
+    pub(super) fn keep_and_forward(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), taken: &Taken<'_>) {
+        let Taken { sequence, arrival, bytes, header, located } = *taken;
         let kept = self.tracks.get(index).and_then(|track| track.layer(layer_index)?.source.as_ref());
         let is_next = kept.is_none_or(|source| source.history.is_next(sequence));
         if !is_next {
@@ -191,44 +232,38 @@ impl Engine {
             self.forward_burst(now);
         }
         let Some(track) = self.tracks.get_mut(index) else { return };
-        let (transport, muted, is_video, asks) =
-            (track.transport, track.muted, track.is_video(), track.description.nack);
         let codec = track.codec(header.payload_type);
-        let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return };
+        let Some(layer) = track.layer_mut(layer_index) else { return };
         let Some(source) = layer.source.as_mut() else { return };
         let source_id = source.id;
-        let arrival = source.nack.handle_packet(now, sequence);
-        if muted {
-            self.output.stats.dropped.muted += 1;
-            return;
-        }
-        if arrival == Arrival::Outage && is_video {
-            layer.keyframe.want();
-        }
-        let payload = header.payload.of(packet);
+        let payload = header.payload.of(bytes);
         let starts = !payload.is_empty() && codec.is_some_and(|codec| starts_keyframe(codec.codec, payload));
-        let inserted = source.history.insert(sequence, now, (packet, header, located), starts);
+        let inserted = source.history.insert(sequence, arrival, (bytes, &header, located), starts);
         if inserted == Inserted::Fresh && starts {
             layer.keyframe.satisfy();
         }
-        let nack = if asks { source.nack.next_at() } else { None };
         let keyframe = layer.keyframe.next_at();
-        self.schedule_at(transport, nack);
-        self.schedule_at(transport, keyframe);
+        self.schedule_origin(index, keyframe);
         if inserted != Inserted::Fresh {
             self.output.stats.dropped.duplicate += 1;
-        } else if self.tracks.get(index).is_some_and(|track| track.holds_back(source_id, sequence)) {
+            return;
+        }
+        let Some(track) = self.tracks.get(index) else { return };
+        let ends = header.marker || !track.is_video();
+        if track.holds_back(source_id, sequence) {
             self.output.stats.dropped.unheard += 1;
-        } else {
-            if starts {
-                // Who goes over to this layer gets what came before of the other one.
-                self.forward_burst(now);
+            // Peers decide for themselves who is heard.
+            if track.peers.is_empty() {
+                return;
             }
-            let ends = header.marker || !is_video;
-            self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence }, ends);
-            if !is_next {
-                self.forward_burst(now);
-            }
+        }
+        if starts {
+            // Who goes over to this layer gets what came before of the other one.
+            self.forward_burst(now);
+        }
+        self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence }, ends);
+        if !is_next {
+            self.forward_burst(now);
         }
     }
 }

@@ -5,56 +5,93 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::Engine;
-use super::arena::TransportIndex;
+use super::arena::{TrackIndex, TransportIndex};
+use super::track::Origin;
 use crate::time::Time;
 
 /// A deadline that could not be met is not tried again before this.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Deadlines of transports, and one of the whole engine.
+/// Deadlines of transports and relayed tracks, and one of the whole engine.
 ///
 /// A deadline may be put in earlier at any time. One that was put off stays in the heap and is found stale when it
-/// comes: each transport knows the one that counts.
+/// comes: whose it is knows the one that counts.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    heap: BinaryHeap<Reverse<(Time, TransportIndex)>>,
+    heap: BinaryHeap<Reverse<(Time, Due)>>,
     /// When audio levels are told next; `None` while nobody speaks.
     pub levels: Option<Time>,
 }
 
+/// What a deadline is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    Transport(TransportIndex),
+    /// A track that is relayed to us: no transport looks after it.
+    Track(TrackIndex),
+}
+
 impl Schedule {
-    pub fn insert(&mut self, at: Time, transport: TransportIndex) {
-        self.heap.push(Reverse((at, transport)));
+    pub fn insert(&mut self, at: Time, due: Due) {
+        self.heap.push(Reverse((at, due)));
     }
 
     /// A deadline that has come.
-    fn take_due(&mut self, now: Time) -> Option<(Time, TransportIndex)> {
+    fn take_due(&mut self, now: Time) -> Option<(Time, Due)> {
         let due = self.heap.peek().is_some_and(|Reverse((at, _))| *at <= now);
         if due { self.heap.pop().map(|Reverse(entry)| entry) } else { None }
     }
 
     pub fn next(&self) -> Option<Time> {
-        let transports = self.heap.peek().map(|Reverse((at, _))| *at);
-        transports.into_iter().chain(self.levels).min()
+        let first = self.heap.peek().map(|Reverse((at, _))| *at);
+        first.into_iter().chain(self.levels).min()
     }
 }
 
 impl Engine {
-    /// Looks at every transport whose deadline has come.
-    pub(super) fn handle_transport_timeouts(&mut self, now: Time) {
-        while let Some((at, index)) = self.schedule.take_due(now) {
-            let Some(transport) = self.transports.get_mut(index).filter(|t| t.scheduled == Some(at)) else { continue };
-            transport.scheduled = None;
-            self.handle_transport_timeout(now, index);
+    /// Looks at everything whose deadline has come.
+    pub(super) fn handle_deadlines(&mut self, now: Time) {
+        while let Some((at, due)) = self.schedule.take_due(now) {
+            // What it was may be gone, and something else be in its place.
+            let Some(scheduled) = self.scheduled(due).filter(|scheduled| **scheduled == Some(at)) else { continue };
+            *scheduled = None;
+            match due {
+                Due::Transport(index) => self.handle_transport_timeout(now, index),
+                Due::Track(index) => self.handle_relayed_timeout(now, index),
+            }
+        }
+    }
+
+    /// Which deadline of it counts.
+    fn scheduled(&mut self, due: Due) -> Option<&mut Option<Time>> {
+        match due {
+            Due::Transport(index) => self.transports.get_mut(index).map(|transport| &mut transport.scheduled),
+            Due::Track(index) => match &mut self.tracks.get_mut(index)?.origin {
+                Origin::Peer(relayed) => Some(&mut relayed.scheduled),
+                Origin::Transport(_) => None,
+            },
         }
     }
 
     /// Makes sure that the transport is looked at by then.
     pub(super) fn schedule_at(&mut self, index: TransportIndex, at: Option<Time>) {
-        let (Some(at), Some(transport)) = (at, self.transports.get_mut(index)) else { return };
-        if transport.scheduled.is_none_or(|scheduled| at < scheduled) {
-            transport.scheduled = Some(at);
-            self.schedule.insert(at, index);
+        self.schedule_due(Due::Transport(index), at);
+    }
+
+    /// Makes sure that who asks for what a track lacks does so by then.
+    pub(super) fn schedule_origin(&mut self, index: TrackIndex, at: Option<Time>) {
+        match self.tracks.get(index).map(|track| &track.origin) {
+            Some(Origin::Transport(transport)) => self.schedule_due(Due::Transport(*transport), at),
+            Some(Origin::Peer(_)) => self.schedule_due(Due::Track(index), at),
+            None => {}
+        }
+    }
+
+    fn schedule_due(&mut self, due: Due, at: Option<Time>) {
+        let (Some(at), Some(scheduled)) = (at, self.scheduled(due)) else { return };
+        if scheduled.is_none_or(|scheduled| at < scheduled) {
+            *scheduled = Some(at);
+            self.schedule.insert(at, due);
         }
     }
 

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::arena::{Arena, SubscriptionIndex, TrackIndex, TransportIndex};
 use super::config::EngineConfig;
 use super::hearing::Hearing;
+use super::schedule::Due;
 use super::stats::EngineStats;
 use super::subscription::Subscription;
-use super::track::Track;
+use super::track::{Origin, Track};
 use super::transport::{Srtp, Transport};
 use super::{Engine, Indices};
 use crate::media::random::Random;
@@ -15,7 +16,7 @@ use crate::time::Time;
 use crate::transport::srtp::{InvalidKey, Opener, OpenerState, Sealer, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// An [`Engine`] at rest. Carries keys: whatever stores or sends it must keep it secret.
 ///
@@ -45,8 +46,8 @@ pub enum RestoreError {
 impl Engine {
     /// Writes everything down: connectivity, keys and counters, history, rewriting, feedback.
     ///
-    /// Consumes the engine, since only one may count on with its keys. Datagrams and events that were not taken out are
-    /// lost, and so is what was taken in since the last [`handle_timeout`](Self::handle_timeout).
+    /// Consumes the engine, since only one may count on with its keys. Datagrams, events and relays that were not taken
+    /// out are lost, and so is what was taken in since the last [`handle_timeout`](Self::handle_timeout).
     pub fn export(mut self) -> EngineState {
         let mut keys = Vec::new();
         for (index, transport) in self.transports.iter_mut() {
@@ -93,7 +94,14 @@ impl Engine {
         engine.index = Indices::of(&engine);
         for (index, transport) in engine.transports.iter() {
             if let Some(at) = transport.scheduled {
-                engine.schedule.insert(at, index);
+                engine.schedule.insert(at, Due::Transport(index));
+            }
+        }
+        for (index, track) in engine.tracks.iter() {
+            if let Origin::Peer(relayed) = &track.origin
+                && let Some(at) = relayed.scheduled
+            {
+                engine.schedule.insert(at, Due::Track(index));
             }
         }
         Ok(engine)

@@ -10,6 +10,7 @@ pub struct EngineStats {
     pub dropped: Dropped,
     pub feedback: Feedback,
     pub lost: Lost,
+    pub relay: RelayTraffic,
     /// Connectivity checks that were answered.
     pub checks: u64,
     /// Events control was too far behind to take.
@@ -45,6 +46,13 @@ impl Count {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
+}
+
+/// Messages between engines, and bytes of media in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayTraffic {
+    pub sent: Count,
+    pub received: Count,
 }
 
 /// Media packets that the network lost, before any was repeated.
@@ -87,6 +95,8 @@ pub struct Dropped {
     pub unheard: u64,
     /// Media that the receiver has no codec for.
     pub no_codec: u64,
+    /// Messages of other engines about tracks that are not here or not relayed to us.
+    pub unrelated: u64,
     /// Packets we could not seal. Each is a fault of ours.
     pub unsealable: u64,
     /// DTLS to be sent while there is no path.

@@ -9,7 +9,8 @@ use super::arena::{SubscriptionIndex, TransportIndex};
 use super::command::{Codec, CodecMapping, MediaKind, Publish};
 use super::config::EngineConfig;
 use super::hearing::HeldBack;
-use crate::id::{Rid, Ssrc};
+use super::relay::Relayed;
+use crate::id::{PeerKey, Rid, Ssrc};
 use crate::media::history::History;
 use crate::media::keyframe::KeyframeRequest;
 use crate::media::layer;
@@ -32,7 +33,7 @@ const MAX_RETIRED: usize = 2;
 /// Everything about one track.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Track {
-    pub transport: TransportIndex,
+    pub origin: Origin,
     pub description: Publish,
     pub muted: bool,
     /// Lowest first; at least one.
@@ -40,10 +41,30 @@ pub struct Track {
     /// Streams that sent layers before their SSRC changed, for retransmissions of what they sent.
     retired: VecDeque<Source>,
     pub subscriptions: Vec<SubscriptionIndex>,
+    /// Engines it is relayed to.
+    pub peers: Vec<PeerKey>,
     pub level: LevelMeter,
     /// Set while others of its group are heard instead.
     pub held_back: Option<HeldBack>,
-    next_source: u32,
+    next_source: SourceId,
+}
+
+/// From where a track's packets come, and who is asked for lost ones and for keyframes.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Origin {
+    /// The publisher's transport, which is here.
+    Transport(TransportIndex),
+    /// Another engine.
+    Peer(Relayed),
+}
+
+impl Origin {
+    pub const fn transport(&self) -> Option<TransportIndex> {
+        match self {
+            Self::Transport(index) => Some(*index),
+            Self::Peer(_) => None,
+        }
+    }
 }
 
 /// One encoding of a track.
@@ -51,6 +72,8 @@ pub struct Track {
 pub struct Layer {
     pub rid: Option<Rid>,
     pub source: Option<Source>,
+    /// The last stream that was this layer, if there was one.
+    newest: Option<SourceId>,
     /// Outlives its source, so that a new SSRC does not allow more requests.
     pub keyframe: KeyframeRequest,
     /// How long ago it was that a packet came tells whether the layer is alive.
@@ -83,18 +106,26 @@ impl Source {
     }
 }
 
+impl Layer {
+    /// Whether a stream came after all that were this layer so far.
+    pub fn is_newer(&self, source: SourceId) -> bool {
+        self.newest.is_none_or(|newest| source.is_after(newest))
+    }
+}
+
 impl Track {
-    pub fn new(transport: TransportIndex, description: Publish) -> Self {
+    pub fn new(origin: Origin, description: Publish) -> Self {
         let mut track = Self {
-            transport,
+            origin,
             description,
             muted: false,
             layers: Vec::new(),
             retired: VecDeque::new(),
             subscriptions: Vec::new(),
+            peers: Vec::new(),
             level: LevelMeter::default(),
             held_back: None,
-            next_source: 0,
+            next_source: SourceId(0),
         };
         track.lay_out();
         track
@@ -124,6 +155,11 @@ impl Track {
         self.layers.get_mut(usize::from(layer))
     }
 
+    /// The stream that is a layer.
+    pub fn source_mut(&mut self, layer: u8) -> Option<&mut Source> {
+        self.layer_mut(layer)?.source.as_mut()
+    }
+
     /// Which layer has this name.
     pub fn layer_named(&self, rid: &str) -> Option<u8> {
         self.layers.iter().position(|layer| layer.rid.as_ref().is_some_and(|known| known.0 == rid)).map(|at| at as u8)
@@ -149,15 +185,27 @@ impl Track {
         self.description.codecs.iter().find(|codec| codec.rtx_payload_type == Some(payload_type)).copied()
     }
 
+    /// The id of the next stream that comes from the publisher.
+    pub const fn next_source(&self) -> SourceId {
+        self.next_source
+    }
+
     /// Begins a stream: the layer is from now on sent under this SSRC. Returns where retransmissions of the stream that
     /// is replaced came, which are of no use any more.
-    pub fn start_source(&mut self, config: &EngineConfig, layer: u8, ssrc: Ssrc, clock_rate: u32) -> Option<Ssrc> {
+    pub fn start_source(
+        &mut self,
+        config: &EngineConfig,
+        layer: u8,
+        id: SourceId,
+        (ssrc, clock_rate): (Ssrc, u32),
+    ) -> Option<Ssrc> {
         let capacity = match self.description.kind {
             MediaKind::Audio => config.audio_history,
             MediaKind::Video => config.video_history,
         };
-        let id = SourceId(self.next_source);
-        self.next_source = self.next_source.wrapping_add(1);
+        if !self.next_source.is_after(id) {
+            self.next_source = id.next();
+        }
         let source = Source {
             id,
             ssrc,
@@ -170,7 +218,10 @@ impl Track {
             nack: NackGenerator::default(),
             mapping: None,
         };
-        let replaced = self.layer_mut(layer).and_then(|layer| layer.source.replace(source));
+        let replaced = self.layer_mut(layer).and_then(|layer| {
+            layer.newest = Some(id);
+            layer.source.replace(source)
+        });
         let rtx = replaced.as_ref().and_then(|source| source.rtx);
         self.retire(replaced);
         rtx

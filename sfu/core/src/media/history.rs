@@ -102,6 +102,13 @@ impl History {
         self.slots[self.position(sequence)].as_ref().filter(|packet| packet.sequence == sequence)
     }
 
+    /// All that is kept, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Packet> {
+        let oldest = (self.highest + 1).saturating_sub(self.slots.len() as u64);
+        let kept = if self.slots.is_empty() { 0..0 } else { oldest..self.highest + 1 };
+        kept.filter_map(|sequence| self.get(sequence))
+    }
+
     fn position(&self, sequence: u64) -> usize {
         (sequence % self.slots.len() as u64) as usize
     }
@@ -130,6 +137,7 @@ mod tests {
             assert_eq!(insert(&mut history, sequence), Inserted::Fresh);
         }
         assert_eq!(history.get(10), None);
+        assert_eq!(history.iter().map(|packet| packet.sequence).collect::<Vec<_>>(), [11, 12, 13, 14]);
         assert_eq!(history.get(11).expect("kept").payload(), 11_u64.to_be_bytes());
         assert_eq!(insert(&mut history, 10), Inserted::TooOld);
         assert_eq!(insert(&mut history, 12), Inserted::Duplicate);

@@ -22,6 +22,18 @@ const MAX_GAP: u64 = 4096;
 #[serde(transparent)]
 pub struct SourceId(pub u32);
 
+impl SourceId {
+    /// The one that comes after.
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// Whether it was given out after `other`; they wrap.
+    pub const fn is_after(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() > 0
+    }
+}
+
 /// What is added to fields of the source's packets within a segment, each modulo its width.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offsets {

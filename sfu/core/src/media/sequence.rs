@@ -15,13 +15,18 @@ impl Unwrapper {
     /// The wide number of `value`, which from now on is known.
     pub fn unwrap(&mut self, value: u16) -> u64 {
         let wide = self.peek(value);
-        self.highest = Some(self.highest.map_or(wide, |highest| highest.max(wide)));
+        self.learn(wide);
         wide
     }
 
     /// The wide number of `value`, without learning from it.
     pub fn peek(&self, value: u16) -> u64 {
         self.highest.map_or(1 << 16 | u64::from(value), |highest| nearest(highest, value))
+    }
+
+    /// A wide number is known from elsewhere.
+    pub fn learn(&mut self, wide: u64) {
+        self.highest = Some(self.highest.map_or(wide, |highest| highest.max(wide)));
     }
 
     pub const fn highest(&self) -> Option<u64> {

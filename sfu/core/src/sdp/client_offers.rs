@@ -16,7 +16,7 @@ use super::parse::MAX_SECTIONS;
 use super::subscription::{Assignment, Subscription};
 use super::write::Writer;
 use super::{LocalTransport, NegotiationError, extension, simulcast};
-use crate::engine::command::{Codec, CodecMapping, Extensions, MediaKind, Publish, SignalledSsrc};
+use crate::engine::command::{Codec, CodecMapping, Extensions, Feed, MediaKind, Publish, SignalledSsrc};
 use crate::id::{AudioGroupKey, Mid, Rid, SubscriptionKey, TrackKey, TransportKey};
 use crate::transport::DtlsRole;
 
@@ -85,7 +85,7 @@ impl PublishedSection {
     pub fn publish(self, track: TrackKey, transport: TransportKey, group: Option<AudioGroupKey>) -> Publish {
         Publish {
             track,
-            transport,
+            feed: Feed::Transport(transport),
             mid: self.mid,
             kind: self.kind,
             codecs: self.codecs,

@@ -1,4 +1,4 @@
-//! Forwarding takes no memory from the allocator.
+//! Forwarding takes no memory from the allocator, and relaying one piece for each burst and peer.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use sfu_core::engine::Engine;
 use sfu_core::engine::command::MediaKind;
 use sfu_core::engine::path::Path;
+use sfu_core::engine::relay::message::Relay;
 use sfu_core::id::Ssrc;
 use sfu_core::media::twcc::FeedbackGenerator;
 use sfu_core::time::Time;
@@ -106,5 +107,44 @@ fn forwarding_allocates_nothing() {
                 assert_eq!((copies, allocations), (burst.len() as u64 * SUBSCRIBERS, 0), "{profile:?} {at}");
             }
         }
+    }
+}
+
+#[test]
+fn a_relay_takes_one_allocation_a_burst_and_gives_it_back() {
+    let mut world = World::with_sites(2, None);
+    world.join(1, Profile::AeadAes128Gcm);
+    let screen = || {
+        let mut screen = Sender::video(21, "1", None);
+        screen.packets_per_frame = BURST;
+        vec![screen]
+    };
+    world.publish(1, 2, screen());
+    world.relay(1, 2, &screen(), 1);
+    for number in 2..2 + SUBSCRIBERS {
+        world.join_at(1, number, Profile::AeadAes128Gcm);
+        world.subscribe(number, 2, 200, MediaKind::Video);
+    }
+    world.run_for(Duration::from_secs(12));
+    let now = world.now;
+    let client = world.clients.get_mut(&1).expect("joined");
+    let mut datagrams = client.send_frames(now + Duration::from_millis(200));
+    let path = client.path;
+    assert!(datagrams.len() >= 6);
+    for (at, burst) in datagrams.chunks_mut(usize::from(BURST)).enumerate() {
+        let (_, at_home) = forward(world.engine(), now, path, burst);
+        let relays: Vec<Relay> = std::iter::from_fn(|| world.engine().poll_relay()).collect();
+        // Behind what is still on its way, the first picture's first packet is late and goes alone.
+        assert_eq!(relays.len(), if at == 0 { 2 } else { 1 });
+        let remote = world.engine_at(1);
+        let before = ALLOCATIONS.get();
+        for Relay { message, .. } in relays {
+            remote.handle_relay(now, message);
+        }
+        let (copies, _) = forward(remote, now, path, &mut []);
+        let there = ALLOCATIONS.get() - before;
+        // A queue may grow once more with the first.
+        let allocations = if at == 0 { (1, 0) } else { (at_home, there) };
+        assert_eq!((copies, allocations), (u64::from(BURST) * SUBSCRIBERS, (1, 0)), "{at}");
     }
 }

@@ -30,7 +30,7 @@ fn newest_layer(world: &World) -> u32 {
 }
 
 /// The stream looks like one encoder's: each change of layer at a keyframe, time and picture ids run on.
-fn check_continuous(world: &World) -> usize {
+pub fn check_continuous(world: &World) -> usize {
     let received = world.received(2, Ssrc(200));
     assert_eq!(received.gaps(), Vec::<u64>::new());
     let packets: Vec<&Arrived> = received.packets.values().collect();

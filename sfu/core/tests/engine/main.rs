@@ -15,6 +15,7 @@ mod long;
 mod loss;
 mod network;
 mod nonces;
+mod relay;
 mod stun;
 mod tracks;
 mod world;

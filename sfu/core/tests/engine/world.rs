@@ -1,18 +1,19 @@
-//! Time, network and the engine: hands every datagram to whom it is for, when it arrives.
+//! Time, network and the engines: hands every datagram to whom it is for, when it arrives.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use sfu_core::engine::command::{
-    Codec, CodecMapping, Command, Extensions, MediaKind, Priority, Publish, SignalledSsrc, Subscribe, Target,
+    Codec, CodecMapping, Command, Extensions, Feed, MediaKind, Priority, Publish, SignalledSsrc, Subscribe, Target,
 };
 use sfu_core::engine::event::Event;
 use sfu_core::engine::path::{Path, Transmit};
+use sfu_core::engine::relay::message::{Relay, RelayMessage};
 use sfu_core::engine::{Engine, EngineConfig, EngineState};
-use sfu_core::id::{Mid, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
+use sfu_core::id::{Mid, PeerKey, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use sfu_core::media::random::Random;
 use sfu_core::media::rtp::{FIXED_HEADER, is_rtcp};
 use sfu_core::media::twcc::FeedbackGenerator;
@@ -54,11 +55,14 @@ pub const RECEIVER_EXTENSIONS: Extensions = Extensions {
 pub const RTX: u32 = 500;
 
 pub struct World {
-    engine: Option<Engine>,
+    /// One at each site.
+    engines: Vec<Option<Engine>>,
     pub now: Time,
     pub clients: BTreeMap<u64, Client>,
     pub up: Link,
     pub down: Link,
+    /// Between engines.
+    pub link: Link,
     /// Packets of one frame are sent this far apart, as browsers do.
     pub pacing: Duration,
     /// Slow links, and which clients are behind which, counted from the first.
@@ -82,22 +86,43 @@ pub struct World {
     pub checks: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Delivery {
-    to: Destination,
-    datagram: Vec<u8>,
+#[derive(Debug)]
+enum Delivery {
+    Server(Path, Vec<u8>),
+    Client(Path, Vec<u8>),
+    Engine(usize, RelayMessage),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Destination {
-    Server(Path),
-    Client(Path),
+/// Deliveries are in order by when they were sent.
+impl Ord for Delivery {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
 }
+
+impl PartialOrd for Delivery {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Delivery {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Delivery {}
 
 /// Runs a scenario with one engine, and with one that is restored all the time, and compares what came out.
 pub fn scenario(run: impl Fn(&mut World)) {
+    scenario_at(1, run);
+}
+
+/// A scenario with so many engines.
+pub fn scenario_at(sites: usize, run: impl Fn(&mut World)) {
     let outcome = |moves| {
-        let mut world = World::new(moves);
+        let mut world = World::with_sites(sites, moves);
         run(&mut world);
         (world.transcript.finish(), world.restored)
     };
@@ -109,12 +134,17 @@ pub fn scenario(run: impl Fn(&mut World)) {
 
 impl World {
     pub fn new(moves: Option<Random>) -> Self {
+        Self::with_sites(1, moves)
+    }
+
+    pub fn with_sites(sites: usize, moves: Option<Random>) -> Self {
         Self {
-            engine: Some(Engine::new(Self::config())),
+            engines: (0..sites).map(|site| Some(Engine::new(Self::config(site)))).collect(),
             now: Time::ZERO,
             clients: BTreeMap::new(),
             up: PERFECT,
             down: PERFECT,
+            link: Link { delay: Duration::ZERO, ..PERFECT },
             pacing: Duration::ZERO,
             bottlenecks: Vec::new(),
             behind: BTreeMap::new(),
@@ -133,27 +163,41 @@ impl World {
         }
     }
 
-    fn config() -> EngineConfig {
+    fn config(site: usize) -> EngineConfig {
         let wall_clock = NtpTime::from_unix(Duration::from_secs(1_700_000_000));
-        EngineConfig { wall_clock, seed: 42, video_history: 256, ..EngineConfig::default() }
+        EngineConfig { wall_clock, seed: 42 + site as u64, video_history: 256, ..EngineConfig::default() }
     }
 
     pub fn engine(&mut self) -> &mut Engine {
-        self.engine.as_mut().expect("there is always one")
+        self.engine_at(0)
+    }
+
+    pub fn engine_at(&mut self, site: usize) -> &mut Engine {
+        self.engines[site].as_mut().expect("there is always one")
     }
 
     /// A client with its transport: checked, nominated, keys installed.
     pub fn join(&mut self, number: u64, profile: Profile) {
+        self.join_at(0, number, profile);
+    }
+
+    pub fn join_at(&mut self, site: usize, number: u64, profile: Profile) {
         let ice = credentials(number, 0);
-        self.command(Command::AddTransport { transport: TransportKey(number), ice: ice.clone() });
-        self.clients.insert(number, Client::new(number, profile, udp(number, 50_000), ice));
+        self.command_at(site, Command::AddTransport { transport: TransportKey(number), ice: ice.clone() });
+        self.clients.insert(number, Client::new(number, profile, udp_to(site, number, 50_000), ice));
         self.check(number, true);
         self.install_keys(number, profile);
     }
 
     pub fn install_keys(&mut self, number: u64, profile: Profile) {
         let keys = keys(number, profile, DtlsRole::Server);
-        self.command(Command::InstallKeys { transport: TransportKey(number), keys });
+        let site = self.site_of(number);
+        self.command_at(site, Command::InstallKeys { transport: TransportKey(number), keys });
+    }
+
+    /// Where the engine is that a client talks to.
+    fn site_of(&self, number: u64) -> usize {
+        self.clients.get(&number).map_or(0, |client| site(&client.path))
     }
 
     /// A check of a client, at once.
@@ -170,7 +214,21 @@ impl World {
         for sender in senders {
             client.add_sender(sender);
         }
-        self.command(Command::Publish(Box::new(publish)));
+        let site = self.site_of(number);
+        self.command_at(site, Command::Publish(Box::new(publish)));
+    }
+
+    /// Has a track that a client publishes relayed to another engine.
+    pub fn relay(&mut self, number: u64, track: u64, senders: &[Sender], to: usize) {
+        let (track, from) = (description(number, track, senders), self.site_of(number));
+        self.relay_described(track, from, to);
+    }
+
+    pub fn relay_described(&mut self, mut publish: Publish, from: usize, to: usize) {
+        publish.feed = Feed::Peer(PeerKey(from as u32));
+        let track = publish.track;
+        self.command_at(to, Command::Publish(Box::new(publish)));
+        self.command_at(from, Command::RelayTo { track, peer: PeerKey(to as u32) });
     }
 
     /// Subscribes a client to a track under an SSRC; returns that.
@@ -181,14 +239,19 @@ impl World {
         if let Some(rtx) = subscribe.rtx_ssrc {
             client.repairs.insert(rtx, (Ssrc(ssrc), VP8));
         }
-        self.command(Command::Subscribe(Box::new(subscribe)));
+        let site = self.site_of(number);
+        self.command_at(site, Command::Subscribe(Box::new(subscribe)));
         Ssrc(ssrc)
     }
 
     pub fn command(&mut self, command: Command) {
+        self.command_at(0, command);
+    }
+
+    pub fn command_at(&mut self, site: usize, command: Command) {
         let now = self.now;
-        self.engine().handle_command(now, command);
-        self.drain();
+        self.engine_at(site).handle_command(now, command);
+        self.drain(site);
     }
 
     pub fn received(&self, number: u64, ssrc: Ssrc) -> &Received {
@@ -203,7 +266,7 @@ impl World {
         loop {
             let clients = self.clients.values().filter_map(Client::next_due).min();
             let arrival = self.queue.peek().map(|Reverse((at, _, _))| *at);
-            let due = self.engine().poll_timeout();
+            let due = self.engines.iter().flatten().filter_map(Engine::poll_timeout).min();
             let rounds = [Some(self.next_report), Some(self.next_check)];
             let next = rounds.into_iter().chain([clients, arrival, due]).flatten().min();
             let next = next.unwrap_or(end).max(self.now);
@@ -218,8 +281,10 @@ impl World {
 
     fn step(&mut self) {
         let now = self.now;
-        self.engine().handle_timeout(now);
-        self.drain();
+        for site in 0..self.engines.len() {
+            self.engine_at(site).handle_timeout(now);
+            self.drain(site);
+        }
         while let Some(Reverse((at, _, _))) = self.queue.peek() {
             if *at > now {
                 break;
@@ -227,7 +292,9 @@ impl World {
             let Some(Reverse((_, _, delivery))) = self.queue.pop() else { break };
             self.deliver(delivery);
         }
-        self.forward_burst();
+        for site in 0..self.engines.len() {
+            self.forward_burst(site);
+        }
         let (report, check) = (self.next_report <= now, self.next_check <= now);
         let (mut paced, mut datagrams) = (Vec::new(), Vec::new());
         for client in self.clients.values_mut() {
@@ -246,7 +313,7 @@ impl World {
         }
         for (path, pause, datagram) in paced {
             for delay in self.up.carry(&mut self.network) {
-                self.queue_delivery(pause + delay, Destination::Server(path), datagram.clone());
+                self.queue_delivery(pause + delay, Delivery::Server(path, datagram.clone()));
             }
         }
         for (path, datagram) in datagrams {
@@ -259,27 +326,26 @@ impl World {
     /// Puts a datagram of a client on its way.
     pub fn send_to_server(&mut self, path: Path, datagram: &[u8]) {
         for delay in self.up.carry(&mut self.network) {
-            self.queue_delivery(delay, Destination::Server(path), datagram.to_vec());
+            self.queue_delivery(delay, Delivery::Server(path, datagram.to_vec()));
         }
     }
 
-    fn queue_delivery(&mut self, delay: Duration, to: Destination, datagram: Vec<u8>) {
+    fn queue_delivery(&mut self, delay: Duration, delivery: Delivery) {
         self.order += 1;
-        self.queue.push(Reverse((self.now + delay, self.order, Delivery { to, datagram })));
+        self.queue.push(Reverse((self.now + delay, self.order, delivery)));
     }
 
     fn deliver(&mut self, delivery: Delivery) {
-        match delivery.to {
+        let now = self.now;
+        match delivery {
             // What arrives at one time is one burst.
-            Destination::Server(path) => {
-                let mut datagram = delivery.datagram;
-                let now = self.now;
-                self.engine().handle_datagram(now, path, &mut datagram);
+            Delivery::Server(path, mut datagram) => {
+                self.engine_at(site(&path)).handle_datagram(now, path, &mut datagram);
             }
-            Destination::Client(path) => {
-                let now = self.now;
+            Delivery::Engine(site, message) => self.engine_at(site).handle_relay(now, message),
+            Delivery::Client(path, datagram) => {
                 let Some(client) = self.clients.values_mut().find(|client| client.path == path) else { return };
-                let answers = client.handle_datagram(now, &delivery.datagram);
+                let answers = client.handle_datagram(now, &datagram);
                 for answer in answers {
                     self.send_to_server(path, &answer);
                 }
@@ -288,35 +354,40 @@ impl World {
     }
 
     pub fn deliver_to_server(&mut self, path: Path, mut datagram: Vec<u8>) {
-        let now = self.now;
-        self.engine().handle_datagram(now, path, &mut datagram);
-        self.forward_burst();
+        let (now, site) = (self.now, site(&path));
+        self.engine_at(site).handle_datagram(now, path, &mut datagram);
+        self.forward_burst(site);
     }
 
-    /// Has the engine forward what it was given, and takes that out.
-    fn forward_burst(&mut self) {
+    /// Has an engine forward what it was given, and takes that out.
+    fn forward_burst(&mut self, site: usize) {
         let now = self.now;
-        self.engine().handle_timeout(now);
-        self.drain();
-        self.maybe_move();
+        self.engine_at(site).handle_timeout(now);
+        self.drain(site);
+        self.maybe_move(site);
     }
 
-    /// Takes out all there is, and puts the engine to the test of being written down.
-    fn drain(&mut self) {
-        while let Some(event) = self.engine().poll_event() {
+    /// Takes out all there is.
+    fn drain(&mut self, site: usize) {
+        while let Some(Relay { peer: PeerKey(to), message }) = self.engine_at(site).poll_relay() {
+            for delay in self.link.carry(&mut self.network) {
+                self.queue_delivery(delay, Delivery::Engine(to as usize, message.clone()));
+            }
+        }
+        while let Some(event) = self.engine_at(site).poll_event() {
             (self.now, format!("{event:?}")).hash(&mut self.transcript);
             self.events.push((self.now, event));
         }
-        while let Some(Transmit { path, payload }) = self.engine().poll_transmit() {
+        while let Some(Transmit { path, payload }) = self.engine_at(site).poll_transmit() {
             (self.now, path, &payload).hash(&mut self.transcript);
             self.audit(path, &payload);
             let waited = self.wait(path, &payload);
             if let Some(waited) = waited {
                 for delay in self.down.carry(&mut self.network) {
-                    self.queue_delivery(waited + delay, Destination::Client(path), payload.clone());
+                    self.queue_delivery(waited + delay, Delivery::Client(path, payload.clone()));
                 }
             }
-            self.engine().recycle(payload);
+            self.engine_at(site).recycle(payload);
         }
     }
 
@@ -336,7 +407,8 @@ impl World {
         self.bottlenecks.push(bottleneck);
     }
 
-    fn maybe_move(&mut self) {
+    /// Puts an engine to the test of being written down.
+    fn maybe_move(&mut self, site: usize) {
         let Some(moves) = &mut self.moves else { return };
         if self.now < self.next_move {
             return;
@@ -345,11 +417,11 @@ impl World {
         let pause = Duration::from_millis(moves.next() % 200) * (1 << (self.restored / 16).min(20));
         self.next_move = self.now + pause;
         self.restored += 1;
-        let state = self.engine.take().expect("there is always one").export();
+        let state = self.engines[site].take().expect("there is always one").export();
         let json = serde_json::to_vec(&state).expect("a state can be written");
         drop(state);
         let state: EngineState = serde_json::from_slice(&json).expect("what was written can be read");
-        self.engine = Some(Engine::restore(state, Self::config()).expect("of this version"));
+        self.engines[site] = Some(Engine::restore(state, Self::config(site)).expect("of this version"));
     }
 
     /// One index, one ciphertext: a second one with other bytes would be the end of GCM.
@@ -399,7 +471,12 @@ pub fn credentials(number: u64, generation: u64) -> IceCredentials {
 
 /// An address of a client.
 pub fn udp(number: u64, port: u16) -> Path {
-    let local = Some(IpAddr::from([192, 0, 2, 1]));
+    udp_to(0, number, port)
+}
+
+/// An address of a client that talks to the engine of a site.
+pub fn udp_to(site: usize, number: u64, port: u16) -> Path {
+    let local = Some(IpAddr::from([192, 0, 2, 1 + site as u8]));
     Path::Udp { remote: ([10, 0, (number >> 8) as u8, number as u8], port).into(), local }
 }
 
@@ -410,6 +487,14 @@ const RED_CODEC: CodecMapping =
 const VP8_CODEC: CodecMapping =
     CodecMapping { codec: Codec::Vp8, payload_type: VP8, rtx_payload_type: Some(VP8_RTX), clock_rate: 90_000 };
 
+/// Where the engine is to which a path leads.
+fn site(path: &Path) -> usize {
+    match path {
+        Path::Udp { local: Some(IpAddr::V4(address)), .. } => usize::from(address.octets()[3]) - 1,
+        _ => 0,
+    }
+}
+
 /// How a client describes what it publishes.
 pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
     let is_video = senders[0].payload_type == VP8;
@@ -417,7 +502,7 @@ pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
     let signalled = |sender: &Sender| SignalledSsrc { media: sender.ssrc, rtx: sender.rtx };
     Publish {
         track: TrackKey(track),
-        transport: TransportKey(number),
+        feed: Feed::Transport(TransportKey(number)),
         mid: Mid(senders[0].mid.to_owned()),
         kind: if is_video { MediaKind::Video } else { MediaKind::Audio },
         codecs: if is_video { vec![VP8_CODEC] } else { vec![OPUS_CODEC, RED_CODEC] },
