@@ -32,17 +32,18 @@ pub struct Server {
 impl Server {
     /// Starts `program` on loopback, saying only errors, to our own error output.
     pub fn start(program: &Path, ports: Ports) -> Result<Self> {
-        Self::launch(program, ports, "error", Stdio::inherit())
+        Self::launch(program, ports, &[], "error", Stdio::inherit())
     }
 
-    /// Starts `program` on loopback. It logs what `level` lets through (`RUST_LOG`) to `log`.
-    pub fn launch(program: &Path, ports: Ports, level: &str, log: Stdio) -> Result<Self> {
+    /// Starts `program` on loopback with more arguments. It logs what `level` lets through (`RUST_LOG`) to `log`.
+    pub fn launch(program: &Path, ports: Ports, args: &[&str], level: &str, log: Stdio) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(program)
             .args(["serve", "--dev", "--node-ip", "127.0.0.1"])
             .args(["--port", &ports.http.to_string()])
             .args(["--udp-port", &ports.udp.to_string()])
             .args(["--tcp-port", &ports.tcp.to_string()])
+            .args(args)
             .stdout(Stdio::piped())
             .stderr(log)
             .env("RUST_LOG", level)

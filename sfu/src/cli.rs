@@ -77,6 +77,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Media")]
     pub workers: usize,
 
+    /// People of one call on one media thread; the next ones live on another, for which the call's media is copied once.
+    #[arg(
+        long,
+        value_name = "PEOPLE",
+        default_value_t = 250,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Media"
+    )]
+    pub people_per_worker: u32,
+
     /// Configuration file, written by the operator; changes apply at once.
     #[arg(long, value_name = "FILE", requires_all = ["keys", "tls"], help_heading = "In a cluster")]
     pub config: Option<PathBuf>,

@@ -170,6 +170,13 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("worker_inbox_dropped", "Messages that did not fit a media thread's queue", None, own(|r| r.inbox_dropped)),
         ("worker_events_dropped", "Events that did not fit control's queue", None, own(|r| r.events_dropped)),
         ("media_connections_hung_up", "TCP connections without a client of ours", None, own(|r| r.strangers)),
+        (
+            "relayed_bursts",
+            "Bursts of a track given to another media thread",
+            None,
+            sum(|stats| stats.relay.sent.packets),
+        ),
+        ("relayed", "Media given to other media threads", Some(Unit::Bytes), sum(|stats| stats.relay.sent.bytes)),
         ("worker_strays", "Datagrams handed to another media thread", None, own(|report| report.strays)),
     ]
 }
@@ -178,7 +185,7 @@ fn gauges(reports: &[WorkerReport]) -> [(&'static str, &'static str, f64); 3] {
     let sum = |of: fn(&EngineStats) -> u64| reports.iter().map(|report| of(&report.engine) as f64).sum();
     [
         ("transports", "Transports now", sum(|stats| stats.transports)),
-        ("tracks", "Published tracks now", sum(|stats| stats.tracks)),
+        ("tracks", "Published tracks now, on each media thread that has them", sum(|stats| stats.tracks)),
         ("subscriptions", "Copies sent now", sum(|stats| stats.subscriptions)),
     ]
 }
@@ -196,7 +203,7 @@ fn encode_busy(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) ->
 }
 
 fn encode_delay(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {
-    let help = "Time datagrams stayed in the process, from being read to the last copy being sent";
+    let help = "Time from when datagrams were there, at the latest, to the last copy being sent";
     let kind = prometheus_client::metrics::MetricType::Histogram;
     let mut metric: MetricEncoder<'_> =
         encoder.encode_descriptor("forwarding_delay", help, Some(&Unit::Seconds), kind)?;

@@ -196,6 +196,7 @@ async fn start(
         worker_events,
         running: Arc::clone(&running),
         status: status_sender,
+        people_per_worker: args.people_per_worker as usize,
     };
     let control = control::start(parts).context("failed to start the control thread")?;
     let app = App { keys, control: control.clone(), config, metrics: metrics.clone() };

@@ -91,7 +91,7 @@ impl Load {
                 measure(scenario, server.pid(), &entrance, self.options).await
             }
             _ => {
-                let server = Server::launch(&self.program, self.ports, "info", Stdio::null())?;
+                let server = Server::launch(&self.program, self.ports, &[], "info", Stdio::null())?;
                 let entrance = Entrance { url: server.url(), key: ApiKey::development() };
                 measure(scenario, server.pid(), &entrance, self.options).await
             }

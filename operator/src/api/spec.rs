@@ -34,7 +34,7 @@ use super::status::CallsClusterStatus;
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", description = "Ready SFUs of wanted SFUs"),
-    printcolumn(name = "Load", type_ = "string", json_path = ".status.load", description = "Busiest media worker of the fleet"),
+    printcolumn(name = "Load", type_ = "string", json_path = ".status.load", description = "Busy share of the busiest SFU's media threads"),
     printcolumn(name = "Calls", type_ = "integer", json_path = ".status.calls", description = "Running calls"),
     printcolumn(name = "People", type_ = "integer", json_path = ".status.participants", description = "People in calls"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

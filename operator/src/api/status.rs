@@ -22,7 +22,7 @@ pub struct CallsClusterStatus {
     pub selector: String,
     /// Ready SFUs of wanted SFUs, as `2/2`.
     pub ready: String,
-    /// Busy share of the busiest media worker of the fleet, in steps of 5 %.
+    /// Busy share of the busiest SFU's media threads, in steps of 5 %.
     pub load: String,
     /// Running calls.
     pub calls: u32,

@@ -9,6 +9,7 @@ use sfu_core::time::Time;
 use sfu_core::transport::dtls::DtlsIdentity;
 use tokio::sync::watch;
 
+use super::relays::Relays;
 use super::timers::Timers;
 use crate::address::Advertised;
 use crate::clock::Clock;
@@ -40,6 +41,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Deadlines of transports.
     pub timers: Timers,
+    /// Tracks of calls that live on several threads.
+    relays: Relays,
     next_key: u64,
     /// Commands that did not fit a worker's queue.
     pub commands_dropped: u64,
@@ -67,6 +70,7 @@ impl Context {
             node,
             metrics,
             timers: Timers::default(),
+            relays: Relays::default(),
             next_key: 0,
             commands_dropped: 0,
         }
@@ -82,7 +86,17 @@ impl Context {
         self.next_key
     }
 
+    /// Has a thread do something, and the others what follows from it for them.
     pub fn command(&mut self, worker: usize, command: Command) {
+        if self.workers.len() == 1 {
+            return self.order(worker, command);
+        }
+        for (worker, command) in self.relays.route(worker, command) {
+            self.order(worker, command);
+        }
+    }
+
+    fn order(&mut self, worker: usize, command: Command) {
         let sent = self.workers.get(worker).is_some_and(|handle| handle.command(command));
         if !sent {
             self.commands_dropped += 1;

@@ -45,8 +45,8 @@ const LEAVE_ACTION_PROTOCOL: i32 = 13;
 #[derive(Debug)]
 pub struct LiveCall {
     pub call: Call,
-    /// The media thread it lives on.
-    worker: usize,
+    /// How many sessions live on which media threads.
+    workers: BTreeMap<usize, usize>,
     /// Its microphones, of which only so many are heard.
     microphones: AudioGroupKey,
     /// Boxed, since a map of two has room for eleven.
@@ -69,11 +69,11 @@ pub struct LiveCall {
 }
 
 impl LiveCall {
-    pub fn new(context: &mut Context, name: &str, worker: usize) -> Self {
+    pub fn new(context: &mut Context, name: &str) -> Self {
         let now = context.now();
         Self {
             call: Call::new(name, ids::room(), unix_now_ms()),
-            worker,
+            workers: BTreeMap::new(),
             microphones: AudioGroupKey(context.key()),
             sessions: BTreeMap::new(),
             told: Told::default(),
@@ -93,17 +93,23 @@ impl LiveCall {
         self.call.is_empty()
     }
 
-    /// Lets someone in and sends the first messages.
+    /// How many sessions live on which media threads; none where none do.
+    pub fn workers(&self) -> &BTreeMap<usize, usize> {
+        &self.workers
+    }
+
+    /// Lets someone in, to live on this media thread, and sends the first messages.
     pub fn join(
         &mut self,
         context: &mut Context,
         registry: &mut Registry,
-        join: &Join,
-        epoch: u64,
+        (join, epoch): (&Join, u64),
+        worker: usize,
     ) -> Result<Joined, JoinRefused> {
         let id = ids::participant();
-        let place = Place { worker: self.worker, microphones: self.microphones };
+        let place = Place { worker, microphones: self.microphones };
         let mut session = Session::new(context, join, id.clone(), place).ok_or(JoinRefused::Internal)?;
+        *self.workers.entry(worker).or_default() += 1;
         let responses = session.attach(context.now(), epoch);
         let participant = participant(join, id.clone());
         registry.add(&participant, &self.call.name);
@@ -266,6 +272,10 @@ impl LiveCall {
         }
         registry.remove(&gone.id);
         session.close(context);
+        if let Some(sessions) = self.workers.get_mut(&session.worker()) {
+            *sessions -= 1;
+            self.workers.retain(|_, sessions| *sessions > 0);
+        }
         tracing::info!(call = self.call.name, participant = %gone.id.0, "left");
     }
 

@@ -7,6 +7,7 @@
 mod context;
 mod live_call;
 mod registry;
+mod relays;
 mod run;
 mod spread;
 pub mod status;

@@ -44,6 +44,8 @@ pub struct Parts {
     pub worker_events: mpsc::Receiver<WorkerEvent>,
     pub running: Arc<RunningCalls>,
     pub status: watch::Sender<SfuStatus>,
+    /// Most people of one call on one media thread, while others have fewer.
+    pub people_per_worker: usize,
 }
 
 /// Starts the thread. It ends when every handle is gone.
@@ -76,8 +78,8 @@ struct Control {
 
 impl Control {
     fn new(parts: Parts) -> Self {
-        let Parts { context, config, worker_events, running, status } = parts;
-        let spread = Spread::new(context.workers.len());
+        let Parts { context, config, worker_events, running, status, people_per_worker } = parts;
+        let spread = Spread::new(context.workers.len(), people_per_worker);
         let mut control = Self {
             context,
             config,
@@ -188,9 +190,9 @@ impl Control {
             return Err(JoinRefused::NoAddress);
         }
         let (context, spread) = (&mut self.context, &mut self.spread);
-        let new_call = || LiveCall::new(context, &join.room, spread.place());
-        let call = self.calls.entry(join.room.clone()).or_insert_with(new_call);
-        let joined = call.join(&mut self.context, &mut self.registry, join, epoch);
+        let call = self.calls.entry(join.room.clone()).or_insert_with(|| LiveCall::new(context, &join.room));
+        let worker = spread.place(call.workers());
+        let joined = call.join(context, &mut self.registry, (join, epoch), worker);
         match &joined {
             Ok(_) => self.running.started(&join.room),
             Err(_) => self.registry.look_at(&join.room),

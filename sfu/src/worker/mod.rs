@@ -20,13 +20,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use mio::Waker;
 use sfu_core::engine::command::Command;
 use sfu_core::engine::event::Event;
 use sfu_core::engine::path::Path;
+use sfu_core::engine::relay::message::RelayMessage;
 use sfu_core::engine::{Engine, EngineConfig};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -40,7 +41,8 @@ use crate::program::EndsTheProcess;
 /// Orders of ours a worker may be behind on: those of a whole call's start fit many times over. The network cannot fill
 /// this queue.
 const ORDERS_SIZE: usize = 16 * 1024;
-/// Datagrams from elsewhere (TCP, other workers' sockets) a worker may be behind on; losing some is what UDP does anyway.
+/// Datagrams from elsewhere (TCP, other workers' sockets) and bursts of other workers' tracks a worker may be behind on;
+/// losing some is what UDP does anyway.
 const DATAGRAMS_SIZE: usize = 4 * 1024;
 
 /// Most workers: the number has to fit the first character of an ICE user name.
@@ -61,6 +63,8 @@ pub enum Inbox {
         path: Path,
         worker: usize,
     },
+    /// What another worker's engine tells of a track that both have.
+    Relay(RelayMessage),
     /// A TCP connection began; answers go into its queue.
     TcpOpened {
         path: Path,
@@ -120,14 +124,20 @@ pub struct WorkerHandle {
 impl WorkerHandle {
     /// Hands a message over without waiting. False if the worker is too far behind; the drop is counted.
     pub fn send(&self, message: Inbox) -> bool {
-        let queue = if matches!(message, Inbox::Datagram { .. }) { &self.datagrams } else { &self.orders };
-        match queue.try_send(message) {
-            Ok(()) => self.waker.wake().is_ok(),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                false
-            }
-        }
+        self.queue(message) && self.wake()
+    }
+
+    /// Leaves a message for when the worker wakes, as [`send`](Self::send) does.
+    fn queue(&self, message: Inbox) -> bool {
+        let is_media = matches!(message, Inbox::Datagram { .. } | Inbox::Relay(_));
+        let queue = if is_media { &self.datagrams } else { &self.orders };
+        let queued = queue.try_send(message).is_ok();
+        self.dropped.fetch_add(u64::from(!queued), Ordering::Relaxed);
+        queued
+    }
+
+    fn wake(&self) -> bool {
+        self.waker.wake().is_ok()
     }
 
     pub fn command(&self, command: Command) -> bool {

@@ -7,7 +7,8 @@ use sfu_core::engine::EngineStats;
 /// Upper bounds of the delay histogram in microseconds; the last bucket is everything above.
 pub const DELAY_BOUNDS_US: [u64; 10] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000];
 
-/// How long datagrams stayed in the process, from being read to the last copy being sent.
+/// How long datagrams took, from when they were there at the latest to the last copy being sent: a pause before they were
+/// read is counted in full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DelayHistogram {
     /// One more than [`DELAY_BOUNDS_US`]: the last counts what is above all bounds.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use sfu_core::engine::Engine;
 use sfu_core::engine::path::{Path, Transmit};
+use sfu_core::engine::relay::message::Relay;
 use sfu_core::time::Time;
 use sfu_core::transport::ice;
 use tokio::sync::mpsc;
@@ -182,6 +183,7 @@ impl Worker {
             match message {
                 Inbox::Command(command) => self.engine.handle_command(now, command),
                 Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
+                Inbox::Relay(message) => self.engine.handle_relay(now, message),
                 Inbox::Route { path, worker } => self.routes.learn(path, worker),
                 Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
                 Inbox::TcpClosed { path } => {
@@ -279,7 +281,22 @@ impl Worker {
             }
         }
         self.send_leaving();
+        self.relay();
         self.events_wait = !hand_over(&mut self.engine, self.index, &self.events);
+    }
+
+    /// Gives other workers what they have subscribers for, and wakes each once.
+    fn relay(&mut self) {
+        let mut woken = 0_u64;
+        while let Some(Relay { peer, message }) = self.engine.poll_relay() {
+            let Some(other) = self.others.get(peer.0 as usize) else { continue };
+            woken |= u64::from(other.queue(Inbox::Relay(message))) << peer.0;
+        }
+        for (worker, other) in self.others.iter().enumerate() {
+            if woken >> worker & 1 == 1 {
+                other.wake();
+            }
+        }
     }
 
     fn send_leaving(&mut self) {

@@ -30,6 +30,9 @@ macro_rules! server {
         $crate::server!("info")
     };
     ($level:expr) => {
-        $crate::live::Server::start(env!("CARGO_BIN_EXE_sfu-under-test"), $level)
+        $crate::server!($level, &[])
+    };
+    ($level:expr, $args:expr) => {
+        $crate::live::Server::start(env!("CARGO_BIN_EXE_sfu-under-test"), $args, $level)
     };
 }

@@ -29,12 +29,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program`, which logs what `level` lets through.
-    pub fn start(program: &str, level: &str) -> Self {
+    /// Starts `program` with more arguments; it logs what `level` lets through.
+    pub fn start(program: &str, args: &[&str], level: &str) -> Self {
         let wanted = std::env::var(LEVEL).ok();
         let level = wanted.as_deref().unwrap_or(level);
         let mut attempts =
-            (0..ATTEMPTS).map(|_| Process::launch(Path::new(program), free_ports(), level, Stdio::piped()));
+            (0..ATTEMPTS).map(|_| Process::launch(Path::new(program), free_ports(), args, level, Stdio::piped()));
         let mut process = attempts.find_map(Result::ok).expect("a server that starts");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(process.take_log().expect("its log")).lines();

@@ -36,3 +36,9 @@ async fn every_packet_of_a_screen_arrives_beside_a_voice() {
     let server = server!();
     run(&server, Scenario { name: "screen", about: "", calls: 1, people: 5, voices: 1, screens: 1 }).await;
 }
+
+#[tokio::test]
+async fn every_packet_arrives_in_a_call_on_three_threads() {
+    let server = server!("info", &["--workers", "3", "--people-per-worker", "3"]);
+    run(&server, Scenario { name: "threads", about: "", calls: 1, people: 8, voices: 2, screens: 1 }).await;
+}

@@ -15,5 +15,6 @@ mod secrets;
 mod simulate;
 mod speakers;
 mod tcp;
+mod threads;
 mod tokens;
 mod webrtc_crate;

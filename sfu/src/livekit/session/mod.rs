@@ -48,7 +48,7 @@ pub enum Asked {
 /// Where in the media engine a session lives.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// The media thread of its call.
+    /// Its media thread.
     pub worker: usize,
     /// The group its microphones compete in.
     pub microphones: AudioGroupKey,
@@ -119,6 +119,11 @@ impl Session {
             media_lost_at: None,
             last_data_sequence: 0,
         })
+    }
+
+    /// The media thread it lives on.
+    pub const fn worker(&self) -> usize {
+        self.worker
     }
 
     pub fn transports(&self) -> impl Iterator<Item = &Transport> {

@@ -1,0 +1,67 @@
+//! Calls that live on several media threads.
+
+use calls_tests::live::{Join, Mode, Server};
+use calls_tests::server;
+
+/// Three threads, and no more than two people of a call on each.
+const SPREAD: &[&str] = &["--workers", "3", "--people-per-worker", "2"];
+
+/// Datagrams that came to another thread's socket than their client's.
+async fn strays(server: &Server) -> f64 {
+    server.metric("calls_sfu_worker_strays_total", "").await
+}
+
+#[tokio::test]
+async fn people_on_different_threads_hear_each_other() {
+    let server = server!("info", SPREAD);
+    let mut people = Vec::new();
+    for number in 0..6 {
+        let mode = if number % 2 == 0 { Mode::Single } else { Mode::Dual };
+        people.push(Join::new(&format!("person-{number}")).mode(mode).speaking().to(&server).await);
+    }
+    for ear in &people {
+        for mouth in people.iter().filter(|mouth| mouth.voice() != ear.voice()) {
+            ear.hears(&mouth.voice()).await;
+        }
+    }
+    let relayed = server.metric("calls_sfu_relayed_bursts_total", "").await;
+    assert!(relayed > 0.0, "nothing went from thread to thread");
+}
+
+#[tokio::test]
+async fn who_leaves_and_who_comes_changes_nothing_for_the_others() {
+    let server = server!("info", SPREAD);
+    let ana = Join::new("ana").speaking().to(&server).await;
+    let ben = Join::new("ben").speaking().to(&server).await;
+    let cem = Join::new("cem").choosing_tracks().to(&server).await;
+    let sid = cem.sees_track("ana").await;
+    for _ in 0..3 {
+        cem.subscribe(&sid, true);
+        cem.hears(&ana.voice()).await;
+        cem.subscribe(&sid, false);
+        let dana = Join::new("dana").to(&server).await;
+        dana.hears(&ana.voice()).await;
+        dana.hears(&ben.voice()).await;
+    }
+    ben.hears(&ana.voice()).await;
+}
+
+#[tokio::test]
+async fn datagrams_come_to_the_thread_that_has_the_client() {
+    let server = server!("info", SPREAD);
+    let mut people = Vec::new();
+    for number in 0..6 {
+        people.push(Join::new(&format!("person-{number}")).speaking().to(&server).await);
+    }
+    let last = people.len() - 1;
+    loop {
+        // Threads report once a second.
+        let before = strays(&server).await;
+        for _ in 0..5 {
+            people[last].hears(&people[0].voice()).await;
+        }
+        if strays(&server).await <= before {
+            return;
+        }
+    }
+}
