@@ -6,7 +6,8 @@ use sfu_core::id::Ssrc;
 use sfu_core::media::extension::{self, Kind, Located, Own};
 use sfu_core::media::keyframe::starts_keyframe;
 use sfu_core::media::rtp::{Header, write_header};
-use sfu_core::media::{red, rtx, vp8};
+use sfu_core::media::scalable::{Read, Scalable};
+use sfu_core::media::{red, rtx, vp8, vp9};
 use sfu_core::time::Time;
 
 const IDS: Extensions = Extensions {
@@ -40,10 +41,12 @@ pub fn check(packet: &[u8]) {
         let restored = rtx::restore(&mut out, (&header, packet), retransmission, Ssrc(1), 96).expect("it was whole");
         assert_eq!(restored.payload.of(&out), retransmission.payload.of(packet));
     }
+    let _ = vp9::Descriptor::parse(payload);
     let located = Located::find(&header, packet, &IDS);
+    check_layers(located.get(Kind::DependencyDescriptor, packet), &header, payload);
     let mut out = Vec::new();
     write_header(&mut out, header.payload_type, header.marker, header.sequence_number, header.timestamp, header.ssrc);
-    let own = Own { mid: "0", now: Time::from_millis(7), transport_sequence: Some(1) };
+    let own = Own { mid: "0", now: Time::from_millis(7), transport_sequence: Some(1), dependency_descriptor: None };
     extension::write(&mut out, &IDS, packet, located, own);
     let copy = Header::parse(&out).expect("what we write, we read");
     let read = Located::find(&copy, &out, &IDS);
@@ -54,4 +57,18 @@ pub fn check(packet: &[u8]) {
         located.get(Kind::DependencyDescriptor, packet),
         "passed on as it is"
     );
+}
+
+/// Layers are read from either description, and frames that were read are found again.
+fn check_layers(descriptor: &[u8], header: &Header, payload: &[u8]) {
+    let mut scalable = Scalable::default();
+    for _ in 0..2 {
+        let by_descriptor = scalable.read_descriptor(descriptor, header.timestamp);
+        let by_payload = Scalable::default().read_vp9(Time::from_millis(7), payload, header.timestamp, false);
+        if let Read::Frame { part, .. } = by_descriptor {
+            assert!(scalable.frame(part.frame).is_some());
+            scalable.count(Time::from_millis(7), part.frame, 100);
+        }
+        assert!(!matches!(by_payload, Read::Unclear));
+    }
 }

@@ -198,7 +198,7 @@ impl Engine {
         // What does not fit even alone would fill the path's queue until the lower layer's keyframe comes, and audio
         // waits in that queue: rather a picture that stands still for a moment.
         if wish.is_lowered() && wish.current_rate() > limit.unwrap_or(u64::MAX) {
-            subscription.interrupt();
+            subscription.cease();
         }
         self.retarget(now, index);
     }
@@ -263,6 +263,9 @@ impl Subscription {
                 *rate = Some(track.rate(now, layer));
             }
         }
+        if let Some(points) = track.points(now, self.description.target).filter(|_| layers[0].is_some()) {
+            layers = points;
+        }
         if self.description.target == Target::Off {
             return None;
         }
@@ -291,7 +294,8 @@ impl Subscription {
         let mut out = output.buffer();
         let timestamp = self.last.map_or(0, |last| last.timestamp);
         write_header(&mut out, payload_type, false, 0, timestamp, self.description.ssrc);
-        let own = Own { mid: &self.description.mid.0, now, transport_sequence: Some(number) };
+        let own =
+            Own { mid: &self.description.mid.0, now, transport_sequence: Some(number), dependency_descriptor: None };
         extension::write(&mut out, &self.description.extensions, &[], Located::default(), own);
         out[0] |= HAS_PADDING;
         let header_length = out.len();

@@ -10,6 +10,7 @@ use super::event::Event;
 use super::output::Output;
 use super::stats::EngineStats;
 use super::subscription::{Outgoing, Subscription};
+use super::svc::{self, Choice};
 use super::track::{Source, Track, needs_keyframe};
 use super::transport::Transport;
 use crate::media::extension::{self, Own};
@@ -24,12 +25,12 @@ use crate::time::Time;
 
 /// What is the same for every copy of a packet.
 #[derive(Clone, Copy)]
-struct Original<'a> {
+pub(super) struct Original<'a> {
     now: Time,
-    track: &'a Track,
-    source: &'a Source,
+    pub track: &'a Track,
+    pub source: &'a Source,
     layer: u8,
-    packet: &'a Packet,
+    pub packet: &'a Packet,
     codec: Codec,
     descriptor: Option<Descriptor>,
 }
@@ -98,8 +99,9 @@ impl Engine {
         if layer.is_some() {
             subscription.wanted = layer;
         }
+        let is_waiting = subscription.is_waiting() || subscription.waits_for_layer(track);
         if ready
-            && subscription.is_waiting()
+            && is_waiting
             && let Some(wanted) = subscription.wanted
         {
             self.want_keyframe(index, wanted);
@@ -153,10 +155,16 @@ impl Subscription {
             return false;
         }
         let (picture_id, tl0_picture_index) = self.picture_offsets(original.descriptor);
-        let offsets = Offsets { timestamp: self.timestamp_offset(original), picture_id, tl0_picture_index };
+        let selector = self.selector_from(original);
+        let (frame_number, selection) = self.layer_offsets(original, selector.as_deref());
+        let timestamp = self.timestamp_offset(original);
+        let offsets = Offsets { timestamp, picture_id, tl0_picture_index, frame_number, selection };
         let began = self.rewriter.begin(source.id, packet.sequence, offsets);
         if began {
             self.current = Some(original.layer);
+            if selector.is_some() {
+                self.selector = selector;
+            }
         }
         began
     }
@@ -191,14 +199,25 @@ impl Subscription {
         if packet.payload().is_empty() && self.rewriter.skip(source.id, packet.sequence) {
             return;
         }
+        let choice = self.choose(original);
+        if choice == Choice::Wait || (choice == Choice::LeaveOut && self.rewriter.omit(source.id, packet.sequence)) {
+            return;
+        }
         let Some(mapped) = self.rewriter.map(source.id, packet.sequence) else { return };
         let mut out = output.buffer();
         let transport_sequence = self.description.extensions.transport_cc.map(|_| {
             transport.next_transport_sequence += 1;
             transport.next_transport_sequence as u16
         });
-        self.write_head(&mut out, outgoing.mapping.payload_type, packet, mapped.offsets, now, transport_sequence);
-        let payload = payload_of(packet, outgoing, original.descriptor, mapped.offsets, copy);
+        let payload_type = outgoing.mapping.payload_type;
+        let payload = if choice == Choice::LeaveOut {
+            let timestamp = packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
+            self.write_blank_head(&mut out, payload_type, timestamp, now, transport_sequence);
+            &[]
+        } else {
+            self.write_head(&mut out, payload_type, packet, mapped.offsets, now, transport_sequence);
+            payload_of(packet, outgoing, original.descriptor, mapped.offsets, copy)
+        };
         let header_length = out.len();
         out.resize(header_length + payload.len() + srtp.sealer.profile().rtp_overhead(), 0);
         match srtp.sealer.seal_rtp_into(stream, mapped.sequence, header_length, payload, &mut out) {
@@ -229,6 +248,7 @@ impl Subscription {
             if let Some(descriptor) = &original.descriptor {
                 self.handle_picture(descriptor, mapped.offsets);
             }
+            self.note_frame(original.packet, mapped.offsets);
         }
     }
 
@@ -244,8 +264,11 @@ impl Subscription {
     ) {
         let header = &packet.header;
         let timestamp = header.timestamp.wrapping_add(offsets.timestamp);
-        write_header(out, payload_type, header.marker, 0, timestamp, self.description.ssrc);
-        let own = Own { mid: &self.description.mid.0, now, transport_sequence };
+        let marker = svc::marker_of(packet, offsets.selection);
+        write_header(out, payload_type, marker, 0, timestamp, self.description.ssrc);
+        let mut rewritten = ArrayVec::new();
+        let dependency_descriptor = svc::descriptor_of(packet, offsets, &mut rewritten);
+        let own = Own { mid: &self.description.mid.0, now, transport_sequence, dependency_descriptor };
         extension::write(out, &self.description.extensions, packet.bytes(), packet.extensions, own);
     }
 }

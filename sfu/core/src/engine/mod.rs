@@ -6,9 +6,9 @@
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
 //! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
-//! `forward` writes a copy for each subscriber, `feedback` reads RTCP and has `resend` answer NACKs, `adapt` fits what a
-//! client gets to its path, `relay` gives other engines what they need of a track, `report` writes RTCP when `schedule`
-//! says that it is time, `execute` does what control commands.
+//! `forward` writes a copy for each subscriber of what `svc` leaves to it, `feedback` reads RTCP and has `resend` answer
+//! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `report`
+//! writes RTCP when `schedule` says that it is time, `execute` does what control commands.
 
 mod adapt;
 mod allowance;
@@ -29,6 +29,7 @@ mod schedule;
 mod state;
 mod stats;
 mod subscription;
+mod svc;
 mod track;
 mod transport;
 

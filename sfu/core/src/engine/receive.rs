@@ -10,7 +10,6 @@ use super::transport::{MAX_ROUTES, Route, Transport};
 use crate::id::Ssrc;
 use crate::media::extension::{Kind, Located};
 use crate::media::history::Inserted;
-use crate::media::keyframe::starts_keyframe;
 use crate::media::level;
 use crate::media::nack::Arrival;
 use crate::media::rtp::Header;
@@ -236,9 +235,12 @@ impl Engine {
         let Some(layer) = track.layer_mut(layer_index) else { return };
         let Some(source) = layer.source.as_mut() else { return };
         let source_id = source.id;
-        let payload = header.payload.of(bytes);
-        let starts = !payload.is_empty() && codec.is_some_and(|codec| starts_keyframe(codec.codec, payload));
-        let inserted = source.history.insert(sequence, arrival, (bytes, &header, located), starts);
+        let told = source.read_layers(now, codec.map(|mapping| mapping.codec), (bytes, &header, located));
+        let starts = told.starts_keyframe;
+        let inserted = source.history.insert(sequence, arrival, (bytes, &header, located), (starts, told.part));
+        if let (Inserted::Fresh, Some(part), Some(scalable)) = (inserted, told.part, &mut source.scalable) {
+            scalable.count(now, part.frame, bytes.len());
+        }
         if inserted == Inserted::Fresh && starts {
             layer.keyframe.satisfy();
         }
@@ -264,6 +266,9 @@ impl Engine {
         self.forward_soon(now, Fresh { track: index, layer: layer_index, sequence }, ends);
         if !is_next {
             self.forward_burst(now);
+            if told.is_news {
+                self.forward_held(now, (index, layer_index), sequence);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Engine;
 use super::arena::SubscriptionIndex;
 use super::forward::{descriptor_of, payload_of};
 use super::stats::EngineStats;
+use super::svc::Choice;
 use crate::media::rtx;
 use crate::time::Time;
 
@@ -37,6 +38,10 @@ impl Engine {
         let packet = track.source(origin.source)?.history.get(origin.sequence)?;
         let codec = track.codec(packet.header.payload_type)?.codec;
         let outgoing = subscription.outgoing(codec)?;
+        let choice = subscription.choice_of(origin.source, packet);
+        if choice == Choice::Wait {
+            return None;
+        }
         let payload_type = outgoing.mapping.rtx_payload_type?;
         if !subscription.budget.spend(now, origin.out, packet.payload().len()) {
             return None;
@@ -46,8 +51,14 @@ impl Engine {
             transport.next_transport_sequence as u16
         });
         let mut out = output.buffer();
-        subscription.write_head(&mut out, payload_type, packet, origin.offsets, now, transport_sequence);
-        let payload = payload_of(packet, outgoing, descriptor_of(codec, packet), origin.offsets, &mut scratch.copy);
+        let payload = if choice == Choice::LeaveOut {
+            let timestamp = packet.header.timestamp.wrapping_add(origin.offsets.timestamp);
+            subscription.write_blank_head(&mut out, payload_type, timestamp, now, transport_sequence);
+            &[]
+        } else {
+            subscription.write_head(&mut out, payload_type, packet, origin.offsets, now, transport_sequence);
+            payload_of(packet, outgoing, descriptor_of(codec, packet), origin.offsets, &mut scratch.copy)
+        };
         scratch.payload.clear();
         rtx::write_payload(&mut scratch.payload, origin.out as u16, payload);
         let header_length = out.len();

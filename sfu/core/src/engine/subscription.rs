@@ -7,6 +7,7 @@ use super::command::{Codec, CodecMapping, Subscribe, Target};
 use crate::media::report::SenderStatistics;
 use crate::media::resend::{Budget, SealedRing};
 use crate::media::rewrite::{Offsets, Rewriter};
+use crate::media::select::Selector;
 use crate::media::timeline::LastSent;
 use crate::media::vp8::Descriptor;
 use crate::time::Time;
@@ -26,6 +27,8 @@ pub struct Subscription {
     pub rewriter: Rewriter,
     pub last: Option<LastSent>,
     pub last_picture: Option<LastPicture>,
+    /// What it gets of a stream with several layers in one.
+    pub selector: Option<Box<Selector>>,
     /// Open once the transport has keys.
     pub stream: Option<OutboundStream>,
     pub rtx_stream: Option<OutboundStream>,
@@ -78,6 +81,7 @@ impl Subscription {
             rewriter: Rewriter::new(first),
             last: None,
             last_picture: None,
+            selector: None,
             stream: None,
             rtx_stream: None,
             next_rtx: first,

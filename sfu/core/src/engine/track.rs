@@ -19,6 +19,7 @@ use crate::media::meter::RateMeter;
 use crate::media::nack::NackGenerator;
 use crate::media::receive::ReceiveStatistics;
 use crate::media::rewrite::SourceId;
+use crate::media::scalable::Scalable;
 use crate::media::sequence::Unwrapper;
 use crate::media::timeline::{Mapping, Side};
 use crate::time::Time;
@@ -97,6 +98,8 @@ pub struct Source {
     pub nack: NackGenerator,
     /// What the last sender report said of its time.
     pub mapping: Option<Mapping>,
+    /// What is known of its layers, if it has some.
+    pub scalable: Option<Box<Scalable>>,
 }
 
 impl Source {
@@ -217,6 +220,7 @@ impl Track {
             rate: RateMeter::new(RATE_WINDOW),
             nack: NackGenerator::default(),
             mapping: None,
+            scalable: None,
         };
         let replaced = self.layer_mut(layer).and_then(|layer| {
             layer.newest = Some(id);

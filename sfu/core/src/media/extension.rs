@@ -121,13 +121,18 @@ pub struct Own<'a> {
     pub now: Time,
     /// The copy's transport-wide number, if the receiver wants one.
     pub transport_sequence: Option<u16>,
+    /// The copy's dependency descriptor, if it is not the packet's.
+    pub dependency_descriptor: Option<&'a [u8]>,
 }
 
 /// Writes the extension of a copy under the receiver's ids, behind the header `out` already holds: the receiver's mid,
 /// our own times and numbers, and what describes the media. Rids are the publisher's affair and left out.
 pub fn write(out: &mut Vec<u8>, ids: &Extensions, packet: &[u8], located: Located, own: Own<'_>) {
-    let passed =
-        |kind: Kind| ids.id(kind).map(|id| (id, located.get(kind, packet))).filter(|(_, data)| !data.is_empty());
+    let data = |kind: Kind| match own.dependency_descriptor {
+        Some(data) if kind == Kind::DependencyDescriptor => data,
+        _ => located.get(kind, packet),
+    };
+    let passed = |kind: Kind| ids.id(kind).map(|id| (id, data(kind))).filter(|(_, data)| !data.is_empty());
     let long = PASSED_ON.into_iter().filter_map(passed).any(|(id, data)| needs_two_bytes(id, data.len()));
     let mid = ids.mid.map(|id| (id, own.mid.as_bytes())).filter(|(_, mid)| !mid.is_empty());
     let own_ids = [ids.mid, ids.transport_cc, ids.abs_send_time];
@@ -196,7 +201,12 @@ mod tests {
         let located = Located::find(&header, &bytes, &PUBLISHER);
         let mut out = Vec::new();
         write_header(&mut out, 96, false, 1, 2, Ssrc(3));
-        let own = Own { mid: "7", now: Time::from_millis(1500), transport_sequence: Some(0x0102) };
+        let own = Own {
+            mid: "7",
+            now: Time::from_millis(1500),
+            transport_sequence: Some(0x0102),
+            dependency_descriptor: None,
+        };
         write(&mut out, ids, &bytes, located, own);
         let header = Header::parse(&out).expect("ours");
         header.elements(&out).map(|(id, span)| (id, span.of(&out).to_vec())).collect()

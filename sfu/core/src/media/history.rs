@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::extension::Located;
 use crate::media::rtp::Header;
+use crate::media::scalable::Part;
 use crate::time::Time;
 
 /// A kept packet.
@@ -17,6 +18,8 @@ pub struct Packet {
     pub extensions: Located,
     /// Whether a decoder can begin here.
     pub starts_keyframe: bool,
+    /// Of what frame it is a part, if that is told outside of the media.
+    pub part: Option<Part>,
     bytes: Vec<u8>,
 }
 
@@ -63,7 +66,7 @@ impl History {
         sequence: u64,
         arrival: Time,
         (bytes, header, extensions): (&[u8], &Header, Located),
-        starts_keyframe: bool,
+        (starts_keyframe, part): (bool, Option<Part>),
     ) -> Inserted {
         if self.slots.is_empty() {
             self.slots.resize(usize::from(self.capacity.max(1)), None);
@@ -84,7 +87,7 @@ impl History {
         };
         buffer.clear();
         buffer.extend_from_slice(bytes);
-        *slot = Some(Packet { sequence, arrival, header: *header, extensions, starts_keyframe, bytes: buffer });
+        *slot = Some(Packet { sequence, arrival, header: *header, extensions, starts_keyframe, part, bytes: buffer });
         self.highest = self.highest.max(sequence);
         Inserted::Fresh
     }
@@ -109,6 +112,19 @@ impl History {
         kept.filter_map(|sequence| self.get(sequence))
     }
 
+    /// Takes a packet out, to be put back.
+    pub fn take(&mut self, sequence: u64) -> Option<Packet> {
+        self.get(sequence)?;
+        let at = self.position(sequence);
+        self.slots[at].take()
+    }
+
+    /// Puts a packet back to where it was taken from.
+    pub fn put_back(&mut self, packet: Packet) {
+        let at = self.position(packet.sequence);
+        self.slots[at] = Some(packet);
+    }
+
     fn position(&self, sequence: u64) -> usize {
         (sequence % self.slots.len() as u64) as usize
     }
@@ -127,7 +143,7 @@ mod tests {
         write_header(&mut bytes, 96, false, sequence as u16, 0, Ssrc(1));
         bytes.extend_from_slice(&sequence.to_be_bytes());
         let header = Header::parse(&bytes).expect("ours");
-        history.insert(sequence, Time::ZERO, (&bytes, &header, Located::default()), false)
+        history.insert(sequence, Time::ZERO, (&bytes, &header, Located::default()), (false, None))
     }
 
     #[test]

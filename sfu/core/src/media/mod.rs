@@ -3,6 +3,8 @@
 //! They must not know transports, keys or one another's owners; [`engine`](crate::engine) puts them together.
 
 pub mod allocate;
+pub mod bits;
+pub mod dependency;
 pub mod estimate;
 pub mod extension;
 pub mod heard;
@@ -21,8 +23,12 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod rtx;
+pub mod scalable;
+pub mod select;
 pub mod sequence;
 pub mod timeline;
 pub mod twcc;
 pub mod voice;
 pub mod vp8;
+pub mod vp9;
+pub mod vp9_layers;

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::sequence::nearest;
 
-/// Segments remembered. A packet older than the oldest of them cannot be asked for any more.
-const MAX_SEGMENTS: usize = 64;
+/// Segments remembered. A packet older than the oldest of them cannot be asked for any more. Where packets are left out
+/// of every picture, each picture takes one: this is two seconds of 60 pictures.
+const MAX_SEGMENTS: usize = 128;
 /// A jump of the source beyond this is no loss but a new start; the receiver must not see it, since it follows the
 /// roll-over counter of SRTP only across less than 2^15.
 const MAX_GAP: u64 = 4096;
@@ -42,6 +43,19 @@ pub struct Offsets {
     pub picture_id: u16,
     /// VP8 index of the base layer's picture.
     pub tl0_picture_index: u8,
+    /// Frame number of the dependency descriptor, 16 bits.
+    pub frame_number: u16,
+    /// What of a stream with layers is forwarded.
+    pub selection: Selection,
+}
+
+/// What of a stream with several layers in one is forwarded within a segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The highest spatial layer: with its frame a picture ends.
+    pub spatial: Option<u8>,
+    /// The decode targets that can be decoded, as a mask, if the receiver has to be told.
+    pub targets: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +72,7 @@ pub struct Mapped {
     /// Its outgoing number, widened; also the SRTP index.
     pub sequence: u64,
     pub offsets: Offsets,
-    /// Whether it is newer than all before it.
+    /// Whether it is newer than all that were sent or left out before it.
     pub newest: bool,
 }
 
@@ -173,6 +187,52 @@ impl Rewriter {
         self.begin(source, sequence + 1, last.offsets)
     }
 
+    /// A packet of the source is not to be sent, and the receiver shall not miss it, whatever is missing before it: that
+    /// keeps its numbers and may still come. `false` if the packet has a number already, under which something must be
+    /// sent.
+    pub fn omit(&mut self, source: SourceId, sequence: u64) -> bool {
+        let Some(last) = self.segments.back().copied() else { return true };
+        if !self.open || last.source != source || sequence < last.first_in {
+            return self.map_late(source, sequence).is_none();
+        }
+        if last.first_out + (sequence - last.first_in) < self.next_out {
+            return false;
+        }
+        self.continue_from(sequence, last.offsets);
+        if let Some(segment) = self.segments.back_mut() {
+            segment.first_in = sequence + 1;
+        }
+        true
+    }
+
+    /// From this packet of the source on, other offsets hold; numbers run on, and what is missing before it keeps its
+    /// own. Nothing changes if it, or one after it, has been sent.
+    pub fn turn(&mut self, source: SourceId, sequence: u64, offsets: Offsets) {
+        let Some(last) = self.segments.back().copied().filter(|last| self.open && last.source == source) else {
+            return;
+        };
+        let is_new = sequence >= last.first_in && last.first_out + (sequence - last.first_in) >= self.next_out;
+        if is_new && last.offsets != offsets {
+            self.continue_from(sequence, offsets);
+        }
+    }
+
+    /// Begins a segment with a packet of the present source that is newer than all before.
+    fn continue_from(&mut self, sequence: u64, offsets: Offsets) {
+        let Some(last) = self.segments.back().copied() else { return };
+        let out = last.first_out + (sequence - last.first_in);
+        // As with a jump that is sent: nothing before it is waited for.
+        if out < self.next_out + MAX_GAP {
+            self.next_out = out;
+        }
+        if last.first_out == self.next_out {
+            self.segments.pop_back();
+        } else if self.segments.len() == MAX_SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(Segment { first_out: self.next_out, source: last.source, first_in: sequence, offsets });
+    }
+
     /// Which packet was sent, or should have been, under the 16-bit number of an outgoing packet.
     pub fn origin(&self, sequence_number: u16) -> Option<Origin> {
         let out = nearest(self.next_out.checked_sub(1)?, sequence_number);
@@ -234,6 +294,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_leaves_no_gap_and_what_is_missing_before_it_keeps_its_number() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.begin(A, 10, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 10), Some(0));
+        assert!(rewriter.omit(A, 11) && rewriter.omit(A, 12));
+        assert_eq!(sent(&mut rewriter, A, 13), Some(1));
+        assert!(rewriter.omit(A, 16), "14 and 15 may still come");
+        assert_eq!(sent(&mut rewriter, A, 17), Some(4));
+        assert_eq!(sent(&mut rewriter, A, 14), Some(2));
+        assert!(!rewriter.omit(A, 15), "it has a number");
+        assert!(rewriter.omit(A, 12) && rewriter.omit(A, 16), "they have none");
+        let origins = [1, 2, 3, 4].map(|number| rewriter.origin(number).expect("given out").sequence);
+        assert_eq!(origins, [13, 14, 15, 17]);
+    }
+
+    #[test]
+    fn offsets_turn_at_a_packet_and_numbers_run_on() {
+        let mut rewriter = Rewriter::new(0);
+        let turned = Offsets { timestamp: 5, ..Offsets::default() };
+        rewriter.begin(A, 10, Offsets::default());
+        assert_eq!(sent(&mut rewriter, A, 10), Some(0));
+        rewriter.turn(A, 12, turned);
+        assert_eq!(rewriter.map(A, 12), Some(Mapped { sequence: 2, offsets: turned, newest: true }));
+        assert_eq!(rewriter.map(A, 11), Some(Mapped { sequence: 1, offsets: Offsets::default(), newest: false }));
+        rewriter.turn(A, 12, Offsets::default());
+        assert_eq!(rewriter.origin(2).expect("sent").offsets, turned, "too late");
+    }
+
+    #[test]
     fn nothing_new_passes_while_paused() {
         let mut rewriter = Rewriter::new(0);
         rewriter.begin(A, 10, Offsets::default());
@@ -259,6 +348,8 @@ mod tests {
     enum Step {
         Packet { source: u8, back: u64, forward: u64 },
         Skip { source: u8 },
+        Omit { source: u8, back: u64, forward: u64 },
+        Turn { source: u8 },
         Switch { source: u8, back: u64 },
         Pause,
     }
@@ -267,6 +358,8 @@ mod tests {
         prop_oneof![
             20 => (0_u8..3, 0_u64..20, 0_u64..4).prop_map(|(source, back, forward)| Step::Packet { source, back, forward }),
             2 => (0_u8..3).prop_map(|source| Step::Skip { source }),
+            4 => (0_u8..3, 0_u64..4, 0_u64..4).prop_map(|(source, back, forward)| Step::Omit { source, back, forward }),
+            1 => (0_u8..3).prop_map(|source| Step::Turn { source }),
             1 => (0_u8..3, 0_u64..20).prop_map(|(source, back)| Step::Switch { source, back }),
             1 => Just(Step::Pause),
         ]
@@ -290,7 +383,8 @@ mod tests {
                         let sequence = *head - back;
                         let source = SourceId(u32::from(source));
                         let Some(mapped) = rewriter.map(source, sequence) else { continue };
-                        prop_assert_eq!(mapped.newest, mapped.sequence > newest);
+                        // What was missing before a packet that was left out is not newer than that.
+                        prop_assert!(!mapped.newest || mapped.sequence > newest);
                         newest = newest.max(mapped.sequence);
                         let known = by_out.entry(mapped.sequence).or_insert((source, sequence));
                         prop_assert_eq!(*known, (source, sequence));
@@ -305,6 +399,20 @@ mod tests {
                         if rewriter.skip(SourceId(u32::from(source)), *head) {
                             prop_assert_eq!(rewriter.map(SourceId(u32::from(source)), *head), None);
                         }
+                    }
+                    Step::Omit { source, back, forward } => {
+                        let head = &mut heads[usize::from(source)];
+                        *head += forward;
+                        let (sequence, source) = (*head - back, SourceId(u32::from(source)));
+                        if rewriter.omit(source, sequence) {
+                            prop_assert_eq!(rewriter.map(source, sequence), None);
+                        }
+                    }
+                    Step::Turn { source } => {
+                        let head = &mut heads[usize::from(source)];
+                        *head += 1;
+                        let offsets = Offsets { timestamp: *head as u32, ..Offsets::default() };
+                        rewriter.turn(SourceId(u32::from(source)), *head, offsets);
                     }
                     Step::Switch { source, back } => {
                         let head = &mut heads[usize::from(source)];

@@ -17,10 +17,12 @@ use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::{Opener, OutboundStream, Profile, Sealer, SrtpKeys};
 
+use crate::encoder::Encoder;
 use crate::world::{EXTENSIONS, RECEIVER_EXTENSIONS};
 
 pub const VP8: u8 = 96;
-pub const VP8_RTX: u8 = 97;
+pub const VP9: u8 = 98;
+pub const AV1: u8 = 35;
 pub const OPUS: u8 = 111;
 pub const RED: u8 = 63;
 
@@ -36,7 +38,7 @@ pub struct Client {
     pub senders: Vec<Sender>,
     pub received: BTreeMap<Ssrc, Received>,
     /// Retransmission SSRC and the media it repairs.
-    pub repairs: BTreeMap<Ssrc, (Ssrc, u8)>,
+    pub repairs: BTreeMap<Ssrc, Ssrc>,
     /// Whether lost packets are asked for.
     pub nacks: bool,
     pub transport_sequence: u16,
@@ -81,6 +83,10 @@ pub struct Sender {
     pub level: u8,
     /// Payloads are redundant audio: the frame before it goes along.
     pub redundant: bool,
+    /// What it sends has layers.
+    pub encoder: Option<Encoder>,
+    /// The dependency descriptor of the packet being sent.
+    descriptor: Vec<u8>,
     stream: OutboundStream,
     rtx_stream: Option<OutboundStream>,
     sent: BTreeMap<u64, Sent>,
@@ -109,6 +115,7 @@ pub struct Arrived {
     pub payload_type: u8,
     pub mid: Option<String>,
     pub level: Option<u8>,
+    pub descriptor: Vec<u8>,
     pub picture_id: Option<u16>,
     pub keyframe: bool,
     /// Where it came from and what it is there.
@@ -189,6 +196,10 @@ impl Client {
         self.senders.iter_mut().find(|sender| sender.ssrc == ssrc).expect("a sender of this client")
     }
 
+    pub fn sender_of(&self, ssrc: Ssrc) -> &Sender {
+        self.senders.iter().find(|sender| sender.ssrc == ssrc).expect("a sender of this client")
+    }
+
     /// When the next frame or request is due.
     pub fn next_due(&self) -> Option<Time> {
         let frames = self.senders.iter().filter(|sender| sender.active).map(|sender| sender.next_frame);
@@ -212,6 +223,26 @@ impl Client {
         sender.next_frame += sender.period;
         let keyframe = std::mem::take(&mut sender.keyframe_wanted);
         sender.keyframes += u64::from(keyframe);
+        if let Some(encoder) = &mut sender.encoder {
+            let frames = encoder.encode(keyframe, sender.packets_per_frame);
+            let packets: Vec<_> = frames
+                .into_iter()
+                .flat_map(|(number, packets)| (0..).zip(packets).map(move |(part, heading)| (number, part, heading)))
+                .collect();
+            let last = packets.len() - 1;
+            for (at, (frame, part, heading)) in packets.into_iter().enumerate() {
+                let mut payload = heading.payload;
+                Content { ssrc: sender.ssrc, frame, part }.write(&mut payload);
+                // A layer of twice the width has several times the bits.
+                payload.resize(payload.len() + sender.filling * (1 + heading.spatial).pow(2) / 9, FILL);
+                let number = self.transport_sequence;
+                self.transport_sequence = number.wrapping_add(1);
+                sender.descriptor = heading.descriptor;
+                let timestamp = sender.timestamp_at(now);
+                sender.send(timestamp, at == last, number, &payload, &mut self.sealer, datagrams);
+            }
+            return;
+        }
         for part in 0..sender.packets_per_frame {
             let content = Content { ssrc: sender.ssrc, frame: sender.frame, part };
             let mut payload = Vec::new();
@@ -337,7 +368,7 @@ impl Client {
         if let (Some(arrivals), Some(number)) = (&mut self.arrivals, located.transport_sequence(packet)) {
             arrivals.handle_packet(now, number);
         }
-        let Some((media, payload_type)) = self.repairs.get(&header.ssrc).copied() else {
+        let Some(media) = self.repairs.get(&header.ssrc).copied() else {
             self.received.entry(header.ssrc).or_default().handle_packet(now, index, &header, packet);
             return;
         };
@@ -349,7 +380,7 @@ impl Client {
         let highest = received.packets.last_key_value().map_or(0, |(highest, _)| *highest);
         let index = nearest(highest, retransmission.sequence_number);
         let mut restored = Vec::new();
-        let header = rtx::restore(&mut restored, (&header, packet), retransmission, media, payload_type)
+        let header = rtx::restore(&mut restored, (&header, packet), retransmission, media, header.payload_type - 1)
             .expect("a whole packet");
         received.retransmitted += 1;
         received.handle_packet(now, index, &header, &restored);
@@ -391,7 +422,7 @@ impl Client {
         };
         let header = Header::parse(&sent.plain).expect("ours");
         let mut out = sent.plain[..usize::from(header.payload.start)].to_vec();
-        out[1] = out[1] & 0x80 | VP8_RTX;
+        out[1] += 1;
         rtx::write_payload(&mut out, number, header.payload.of(&sent.plain));
         self.sealer.seal_rtp(stream, sender.rtx_index, &mut out).expect("a new index");
         sender.rtx_index += 1;
@@ -422,6 +453,8 @@ impl Sender {
             active: true,
             level: 127,
             redundant: false,
+            encoder: None,
+            descriptor: Vec::new(),
             stream: placeholder(),
             rtx_stream: None,
             sent: BTreeMap::new(),
@@ -439,6 +472,10 @@ impl Sender {
             level: 30,
             ..Self::video(ssrc, mid, None)
         }
+    }
+
+    pub const fn is_video(&self) -> bool {
+        matches!(self.payload_type, VP8 | VP9 | AV1)
     }
 
     pub fn timestamp_at(&self, now: Time) -> u32 {
@@ -464,13 +501,17 @@ impl Sender {
     ) {
         let mut plain = Vec::new();
         write_header(&mut plain, self.payload_type, marker, self.index as u16, timestamp, self.ssrc);
-        let mut writer = ExtensionWriter::new(&mut plain, ExtensionForm::OneByte);
+        let form = if self.descriptor.len() > 16 { ExtensionForm::TwoByte } else { ExtensionForm::OneByte };
+        let mut writer = ExtensionWriter::new(&mut plain, form);
         writer.push(EXTENSIONS.mid.unwrap_or_default(), self.mid.as_bytes());
         if let Some(rid) = self.rid {
             writer.push(EXTENSIONS.rid.unwrap_or_default(), rid.as_bytes());
             writer.push(EXTENSIONS.repaired_rid.unwrap_or_default(), rid.as_bytes());
         }
-        if self.payload_type == VP8 {
+        if !self.descriptor.is_empty() {
+            writer.push(EXTENSIONS.dependency_descriptor.unwrap_or_default(), &self.descriptor);
+        }
+        if self.is_video() {
             writer.push(EXTENSIONS.transport_cc.unwrap_or_default(), &number.to_be_bytes());
         } else {
             writer.push(EXTENSIONS.audio_level.unwrap_or_default(), &[self.level]);
@@ -504,7 +545,11 @@ impl Received {
         let located = Located::find(header, packet, &RECEIVER_EXTENSIONS);
         let payload = header.payload.of(packet);
         let descriptor = if header.payload_type == VP8 { vp8::Descriptor::parse(payload) } else { None };
-        let skipped = descriptor.map_or(0, |descriptor| descriptor.length + 1);
+        let skipped = match header.payload_type {
+            VP9 => 5,
+            AV1 => 1,
+            _ => descriptor.map_or(0, |descriptor| descriptor.length + 1),
+        };
         let arrived = Arrived {
             at: now,
             timestamp: header.timestamp,
@@ -512,6 +557,7 @@ impl Received {
             payload_type: header.payload_type,
             mid: located.text(Kind::Mid, packet).map(str::to_owned),
             level: located.audio_level(packet),
+            descriptor: located.get(Kind::DependencyDescriptor, packet).to_vec(),
             picture_id: descriptor.and_then(|descriptor| Some(descriptor.picture_id?.value)),
             keyframe: descriptor.is_some_and(|descriptor| descriptor.starts_keyframe(payload)),
             content: payload

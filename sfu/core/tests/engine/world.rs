@@ -22,7 +22,7 @@ use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::Profile;
 
-use crate::client::{Client, OPUS, RED, Received, Sender, VP8, VP8_RTX, keys};
+use crate::client::{AV1, Client, OPUS, RED, Received, Sender, VP8, VP9, keys};
 use crate::network::{Bottleneck, Link, PERFECT};
 use crate::stun;
 
@@ -35,7 +35,7 @@ pub const EXTENSIONS: Extensions = Extensions {
     transport_cc: Some(5),
     abs_send_time: None,
     abs_capture_time: None,
-    dependency_descriptor: None,
+    dependency_descriptor: Some(8),
     playout_delay: None,
     video_orientation: None,
 };
@@ -48,6 +48,7 @@ pub const RECEIVER_EXTENSIONS: Extensions = Extensions {
     audio_level: Some(12),
     transport_cc: Some(13),
     abs_send_time: Some(14),
+    dependency_descriptor: Some(7),
     ..EXTENSIONS
 };
 
@@ -237,7 +238,7 @@ impl World {
         let client = self.clients.get_mut(&number).expect("has joined");
         client.received.entry(Ssrc(ssrc)).or_default();
         if let Some(rtx) = subscribe.rtx_ssrc {
-            client.repairs.insert(rtx, (Ssrc(ssrc), VP8));
+            client.repairs.insert(rtx, Ssrc(ssrc));
         }
         let site = self.site_of(number);
         self.command_at(site, Command::Subscribe(Box::new(subscribe)));
@@ -484,8 +485,13 @@ const OPUS_CODEC: CodecMapping =
     CodecMapping { codec: Codec::Opus, payload_type: OPUS, rtx_payload_type: None, clock_rate: 48_000 };
 const RED_CODEC: CodecMapping =
     CodecMapping { codec: Codec::Red, payload_type: RED, rtx_payload_type: None, clock_rate: 48_000 };
-const VP8_CODEC: CodecMapping =
-    CodecMapping { codec: Codec::Vp8, payload_type: VP8, rtx_payload_type: Some(VP8_RTX), clock_rate: 90_000 };
+const VP8_CODEC: CodecMapping = video_codec(Codec::Vp8, VP8);
+
+const fn video_codec(codec: Codec, payload_type: u8) -> CodecMapping {
+    CodecMapping { codec, payload_type, rtx_payload_type: Some(payload_type + 1), clock_rate: 90_000 }
+}
+
+const VIDEO_CODECS: [CodecMapping; 3] = [VP8_CODEC, video_codec(Codec::Vp9, VP9), video_codec(Codec::Av1, AV1)];
 
 /// Where the engine is to which a path leads.
 fn site(path: &Path) -> usize {
@@ -497,7 +503,7 @@ fn site(path: &Path) -> usize {
 
 /// How a client describes what it publishes.
 pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
-    let is_video = senders[0].payload_type == VP8;
+    let is_video = senders[0].is_video();
     let rids: Vec<Rid> = senders.iter().filter_map(|sender| Some(Rid(sender.rid?.to_owned()))).collect();
     let signalled = |sender: &Sender| SignalledSsrc { media: sender.ssrc, rtx: sender.rtx };
     Publish {
@@ -505,7 +511,7 @@ pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
         feed: Feed::Transport(TransportKey(number)),
         mid: Mid(senders[0].mid.to_owned()),
         kind: if is_video { MediaKind::Video } else { MediaKind::Audio },
-        codecs: if is_video { vec![VP8_CODEC] } else { vec![OPUS_CODEC, RED_CODEC] },
+        codecs: if is_video { VIDEO_CODECS.to_vec() } else { vec![OPUS_CODEC, RED_CODEC] },
         extensions: EXTENSIONS,
         ssrcs: if rids.is_empty() { senders.iter().map(signalled).collect() } else { Vec::new() },
         rids,
@@ -530,7 +536,7 @@ pub fn subscription(number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Subs
         mid: Mid(format!("s{track}")),
         ssrc: Ssrc(ssrc),
         rtx_ssrc: is_video.then_some(Ssrc(ssrc + RTX)),
-        codecs: vec![if is_video { VP8_CODEC } else { OPUS_CODEC }],
+        codecs: if is_video { VIDEO_CODECS.to_vec() } else { vec![OPUS_CODEC] },
         extensions: RECEIVER_EXTENSIONS,
         cname: "publisher".to_owned(),
         target: Target::HIGHEST,

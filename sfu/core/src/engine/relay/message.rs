@@ -141,7 +141,7 @@ mod tests {
             write_header(&mut bytes, 96, false, sequence as u16, 0, STREAM.ssrc);
             bytes.extend_from_slice(payload);
             let header = Header::parse(&bytes).expect("ours");
-            history.insert(sequence, Time::from_millis(sequence), (&bytes, &header, Located::default()), false);
+            history.insert(sequence, Time::from_millis(sequence), (&bytes, &header, Located::default()), (false, None));
         }
         history
     }

@@ -6,7 +6,6 @@ use crate::engine::arena::TrackIndex;
 use crate::engine::receive::Taken;
 use crate::engine::track::Origin;
 use crate::media::extension::Located;
-use crate::media::keyframe::starts_keyframe;
 use crate::media::rtp::Header;
 use crate::time::Time;
 
@@ -104,10 +103,10 @@ impl Engine {
             let Some(track) = self.tracks.get_mut(index) else { return };
             let codec = track.codec(header.payload_type);
             let Some(source) = track.source_mut(packets.stream.layer) else { return };
-            let payload = header.payload.of(packet.bytes);
-            let starts = !payload.is_empty() && codec.is_some_and(|codec| starts_keyframe(codec.codec, payload));
+            let told = source.read_layers(now, codec.map(|mapping| mapping.codec), (packet.bytes, &header, located));
             source.sequence.learn(packet.sequence);
-            source.history.insert(packet.sequence, packet.arrival, (packet.bytes, &header, located), starts);
+            let parts = (packet.bytes, &header, located);
+            source.history.insert(packet.sequence, packet.arrival, parts, (told.starts_keyframe, told.part));
         }
     }
 
