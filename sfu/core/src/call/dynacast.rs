@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::call::TrackSettings;
     use crate::call::tests::{call_of, camera, id};
+    use crate::call::track::TrackLayer;
 
     /// A call in which Ana shows her camera; what she is told, by the second.
     struct Watching {
@@ -212,6 +213,20 @@ mod tests {
             watching.shows("ben", size(1_280, 720));
             assert_eq!(watching.until(round * 10 + 10), []);
         }
+    }
+
+    #[test]
+    fn a_stream_of_one_spatial_layer_is_watched_as_a_whole_whatever_its_quality_is_called() {
+        let mut watching = Watching::new(&["ana", "ben"]);
+        // As LiveKit's client announces a screen of L1T3.
+        let mut screen = camera("ana");
+        screen.layers = vec![TrackLayer { quality: 0, width: 1_920, height: 1_080, bitrate: 0 }];
+        watching.call.publish(&id("ana"), screen).unwrap();
+        watching.until(20);
+        watching.shows("ben", size(200, 100));
+        assert_eq!(watching.until(40), []);
+        watching.shows("ben", HIDDEN);
+        assert_eq!(watching.until(60), [(46, Watched::Nothing)]);
     }
 
     #[test]

@@ -70,4 +70,16 @@ mod tests {
         assert_eq!((update.track_sid.as_str(), codec.codec.as_str()), ("TR_camera", "vp8"));
         assert_eq!(enabled, [(0, true), (1, true), (2, false)]);
     }
+
+    #[test]
+    fn layers_within_one_stream_are_told_of_as_qualities_too() {
+        let Response::SubscribedQualityUpdate(update) =
+            update(&TrackId("TR_camera".into()), "video/VP9", Watched::UpTo(0))
+        else {
+            panic!("another message");
+        };
+        let codec = &update.subscribed_codecs[0];
+        assert_eq!(codec.codec, "vp9");
+        assert_eq!(codec.qualities.iter().map(|quality| quality.enabled).collect::<Vec<_>>(), [true, false, false]);
+    }
 }

@@ -106,9 +106,10 @@ impl Session {
             let options = PublishOptions { preferred_codec, dtx: !track.disable_dtx, stereo: track.stereo };
             let Some(section) = self.publisher.offers.claim(&section.mid, track.key, options) else { continue };
             track.mid.clone_from(&section.mid.0);
-            track.simulcast = section.rids.len() > 1;
-            if let Some(mime) = section.codecs.first().map(|mapping| mime_type(mapping.codec)) {
-                track.mime_type = mime.into();
+            let codec = section.codecs.first().map(|mapping| mapping.codec);
+            track.simulcast = section.rids.len() > 1 && !codec.is_some_and(has_layers_within);
+            if let Some(codec) = codec {
+                track.mime_type = mime_type(codec).into();
             }
             // Whoever shares a sound wants it heard; only voices compete.
             let group = (track.source == TrackSource::Microphone).then_some(self.microphones);
@@ -232,7 +233,7 @@ fn track_of(context: &mut Context, kind: MediaKind, request: &proto::AddTrackReq
         width: request.width,
         height: request.height,
         layers: convert::layers(layers),
-        simulcast: layers.len() > 1,
+        simulcast: layers.len() > 1 && !codec.and_then(|codec| codec_of(&codec.codec)).is_some_and(has_layers_within),
         mime_type: mime_type.into(),
         mid: String::new(),
         stream: request.stream.clone(),
@@ -257,6 +258,11 @@ fn codec_of(name: &str) -> Option<Codec> {
         "av1" => Some(Codec::Av1),
         _ => None,
     }
+}
+
+/// Whether a codec's layers are within one stream (SVC). LiveKit calls no track of such a codec simulcast.
+const fn has_layers_within(codec: Codec) -> bool {
+    matches!(codec, Codec::Vp9 | Codec::Av1)
 }
 
 const fn mime_type(codec: Codec) -> &'static str {
