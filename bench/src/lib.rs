@@ -2,7 +2,8 @@
 //!
 //! [`load`] has clients made of the SFU's own transports, many to a thread, and compares servers. [`client`] joins a call
 //! over the signalling websocket and holds one peer connection of another implementation (`str0m`: ICE, DTLS, SRTP); it
-//! is what crowds and [`reach`] use. [`server`] starts ours, [`process`] reads what a server costs.
+//! is what crowds and [`reach`] use. [`relay`] is a bad network before a server. [`server`] starts ours, [`process`] reads
+//! what a server costs.
 
 pub mod client;
 pub mod crowd;
@@ -11,5 +12,6 @@ pub mod network;
 pub mod peer;
 pub mod process;
 pub mod reach;
+pub mod relay;
 pub mod server;
 pub mod signal;

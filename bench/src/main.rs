@@ -9,6 +9,7 @@ use calls_bench::load::run::{Load, head, peer};
 use calls_bench::load::scenario::{SCENARIOS, Scenario};
 use calls_bench::load::{bare, picture, table};
 use calls_bench::reach::{Bench, Row};
+use calls_bench::relay::serve::{self as relay, RelayArgs};
 use calls_bench::server::Ports;
 use calls_bench::signal::ApiKey;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +30,7 @@ enum Command {
     Load(LoadArgs),
     Reach(ReachArgs),
     Crowd(CrowdArgs),
+    Relay(RelayArgs),
     /// Sends what `load` tells it to, and nothing else.
     #[command(hide = true)]
     BareSend,
@@ -166,6 +168,7 @@ async fn main() -> Result<()> {
         Command::Load(args) => load(args).await,
         Command::Reach(args) => reach(args).await,
         Command::Crowd(args) => crowd::run(args.into_crowd()?).await,
+        Command::Relay(args) => relay::serve(&args, || server(args.server.clone())),
         Command::BareSend => bare::serve(),
     }
 }

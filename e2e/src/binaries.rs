@@ -150,6 +150,21 @@ pub fn build_product(paths: &Paths, profile: Profile) -> Result<BTreeMap<String,
     Ok(programs)
 }
 
+/// Builds what is measured without a cluster, the SFU and the load generator; returns where each is.
+///
+/// # Errors
+/// When the compiler refuses; its messages went to the standard error stream of this process.
+pub fn build_measured(paths: &Paths, profile: Profile) -> Result<BTreeMap<String, PathBuf>> {
+    let mut build = cargo(paths);
+    build.args(["build", "--profile", profile.name(), "--message-format", "json-render-diagnostics"]);
+    match profile {
+        // As in `build_product`.
+        Profile::Ci => build.args(["--workspace", "--bins"]),
+        Profile::Release => build.args(["--package", "calls-sfu", "--package", "calls-bench"]),
+    };
+    executables(&mut build, "bin")
+}
+
 /// Runs a Cargo command that writes JSON messages; returns the executables of targets of `kind` it made, by name.
 pub fn executables(cargo: &mut Command, kind: &str) -> Result<BTreeMap<String, PathBuf>> {
     let line = describe(cargo);

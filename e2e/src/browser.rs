@@ -321,6 +321,22 @@ impl Driver {
         Ok(served.url)
     }
 
+    /// The address of a page that joins the call `token` is for at `server` (its websocket), sends what `sends` names
+    /// (livekit-client's sources), and, with `relay`, has its media go to that UDP port of loopback. It has no controls:
+    /// what it counts is asked with [`Person::evaluate`].
+    pub async fn network_page(&self, server: &str, token: &str, sends: &[&str], relay: Option<u16>) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Served {
+            url: String,
+        }
+        let mut params = json!({ "server": server, "token": token, "sends": sends });
+        if let Some(port) = relay {
+            params["relay"] = json!(port);
+        }
+        let served: Served = self.call("network", &params, LIMIT).await?;
+        Ok(served.url)
+    }
+
     /// Console lines of all pages so far, oldest first: for the report when a test fails.
     pub fn console(&self) -> Vec<ConsoleLine> {
         self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()

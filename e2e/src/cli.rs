@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cluster::layout::MAX_NODES;
@@ -44,7 +45,7 @@ pub enum Command {
     ///
     /// Brings the cluster up to date first. How long an SFU takes to serve; how much memory the operator has with many
     /// CallsClusters, and what it writes while nothing happens. They are made in namespaces of their own, which go
-    /// afterwards. Media is measured without a cluster, by `calls-bench`.
+    /// afterwards. Media is measured without a cluster, by `calls-bench`, and over bad networks by `bench network`.
     Bench(BenchOptions),
     /// Runs cargo-deny over the dependencies: bans, licences and sources, or what is asked for instead.
     ///
@@ -162,7 +163,12 @@ impl Tuning {
 
 /// What to measure.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchOptions {
+    /// Something that needs no Kubernetes.
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
+
     /// CallsClusters the operator has to look after.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub clusters: usize,
@@ -182,6 +188,63 @@ pub struct BenchOptions {
     /// Nodes of the local cluster.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: u8,
+}
+
+/// What can be measured without a Kubernetes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Measures calls between real browsers over bad networks.
+    ///
+    /// One Chromium sends a voice, a camera in three layers and a shared screen; another receives them through a relay of
+    /// ours that delays, loses, reorders and limits datagrams in both directions. Both join on a clean network; once all
+    /// is there, the network changes, and what the receiver's own statistics say from then on is the table. Each repeat
+    /// starts every server anew, in turns, and gives all of them the same pages and the same seed.
+    ///
+    /// Browsers encode and decode on this machine: what else runs on it shows in the figures.
+    Network(NetworkOptions),
+}
+
+/// How to measure calls over bad networks.
+#[derive(Clone, Debug, Args)]
+pub struct NetworkOptions {
+    /// Only this network; repeat it for more. `calls-bench relay --help` lists them.
+    #[arg(long, value_name = "NETWORK")]
+    pub only: Vec<String>,
+
+    /// A server to measure beside ours. LiveKit's is built once, with Go from its module proxy.
+    #[arg(long, value_enum)]
+    pub peer: Option<Peer>,
+
+    /// How long each network lasts, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// How often everything is measured.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeats: u16,
+
+    /// What chance tells the networks; each repeat adds its number.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Also write every look at the statistics, and what our server exports after each call: a line of JSON for each call.
+    #[arg(long, value_name = "FILE")]
+    pub samples: Option<PathBuf>,
+
+    /// Our server's program, with `calls-bench` beside this one; without it, both are built.
+    #[arg(long, value_name = "PATH", conflicts_with = "profile")]
+    pub server: Option<PathBuf>,
+
+    /// Cargo profile of the programs.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
+}
+
+/// A server to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// LiveKit's.
+    Livekit,
 }
 
 /// From where to where the proxy forwards.
@@ -215,6 +278,11 @@ impl Profile {
     }
 }
 
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "no number".to_owned())?;
+    if (1.0..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("between a second and an hour".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -224,6 +292,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn networks_are_measured_without_what_a_cluster_wants() {
+        let cli =
+            Cli::parse_from(["cargo e2e", "bench", "network", "--only", "loss", "--peer", "livekit", "--seconds", "5"]);
+        let Command::Bench(BenchOptions { command: Some(BenchCommand::Network(options)), .. }) = cli.command else {
+            panic!("not the networks: {cli:?}")
+        };
+        assert_eq!((options.only, options.peer, options.seconds), (vec!["loss".to_owned()], Some(Peer::Livekit), 5.0));
+        for wrong in [["bench", "--starts", "1", "network"], ["bench", "network", "--seconds", "0"]] {
+            assert!(Cli::try_parse_from([&["cargo e2e"][..], &wrong].concat()).is_err(), "{wrong:?} was taken");
+        }
     }
 
     #[test]

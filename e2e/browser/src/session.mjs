@@ -1,6 +1,6 @@
 // The methods a test may call, by name, over browsers and the people in them.
 import { endLeftovers, launch } from './browsers.mjs';
-import { EarlierPages } from './earlier.mjs';
+import { Pages } from './pages.mjs';
 import { Person } from './person.mjs';
 
 /** Milliseconds a method may take when the request names no `limit`. */
@@ -10,7 +10,7 @@ export class Session {
   #emit;
   #browsers = new Map();
   #people = new Map();
-  #earlier;
+  #pages;
   #next = 1;
 
   /** `emit(event, params)` reports what nobody asked for: console lines and crashes. */
@@ -41,9 +41,10 @@ export class Session {
     return { person: id };
   }
 
-  async earlier(params) {
-    this.#earlier ??= EarlierPages.start();
-    return { url: (await this.#earlier).address(params) };
+  /** The address of one of our own pages. */
+  async page(kind, params) {
+    this.#pages ??= Pages.start();
+    return { url: (await this.#pages)[kind](params) };
   }
 
   person(id) {
@@ -69,7 +70,7 @@ export class Session {
     const browsers = [...this.#browsers.values()];
     this.#browsers.clear();
     await Promise.allSettled(browsers.map((browser) => browser.close()));
-    await this.#earlier?.then((pages) => pages.stop()).catch(() => {});
+    await this.#pages?.then((pages) => pages.stop()).catch(() => {});
     await endLeftovers();
   }
 }
@@ -78,7 +79,8 @@ export class Session {
 const METHODS = {
   launch: (session, params) => session.launch(params),
   open: (session, params) => session.open(params),
-  earlier: (session, params) => session.earlier(params),
+  earlier: (session, params) => session.page('earlier', params),
+  network: (session, params) => session.page('network', params),
   close: (session, params) => session.close(params.id),
   join: (session, params) => session.person(params.person).join(params),
   leave: (session, params) => session.person(params.person).leave(params),

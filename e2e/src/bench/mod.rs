@@ -1,15 +1,17 @@
-//! `cargo e2e bench`: figures that need a real Kubernetes, with what is to be reached beside them.
+//! `cargo e2e bench`: figures that need a real Kubernetes, with what is to be reached beside them; and [`network`], which
+//! needs real browsers.
 //!
 //! Tests in `tests/targets.rs` measure the same and allow ten times as much.
 
 pub mod clusters;
+pub mod network;
 pub mod start;
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{BenchOptions, Tuning, UpOptions};
+use crate::cli::{BenchCommand, BenchOptions, Tuning, UpOptions};
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::test::Stage;
@@ -29,8 +31,16 @@ fn row(what: impl Into<String>, value: String, target: &'static str) -> Row {
     Row { what: what.into(), value, target }
 }
 
-/// Brings the cluster up to date, measures, and prints.
+/// Measures what was asked for, and prints.
 pub fn run(paths: &Paths, progress: &Progress, options: &BenchOptions) -> Result<()> {
+    match &options.command {
+        Some(BenchCommand::Network(options)) => network::run(paths, progress, options),
+        None => cluster(paths, progress, options),
+    }
+}
+
+/// Brings the cluster up to date, measures, and prints.
+fn cluster(paths: &Paths, progress: &Progress, options: &BenchOptions) -> Result<()> {
     let up = UpOptions { nodes: options.nodes, context: None, registry: None, profile: options.profile, bare: false };
     let stage = Stage::cluster(paths, up::up(paths, progress, &up)?, Tuning::default())?;
     stage.begin("bench");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use self::crates::CrateTests;
-pub use self::stage::{Stage, TestNamespace};
+pub use self::stage::{Stage, TestNamespace, driver_folder};
 use crate::binaries::{self, npm};
 use crate::cli::{Profile, TestOptions, UpOptions};
 use crate::command::run_logged;

@@ -24,10 +24,14 @@ use crate::install::{self, CALLS_NAME, CALLS_NAMESPACE};
 use crate::kubectl::Kubectl;
 use crate::paths::Paths;
 use crate::progress::Progress;
+use crate::relay::Relay;
 use crate::up::{self, Up};
 
 /// The development server of the tests: other ports than its own, which somebody may be using.
 const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), ("--udp-port", 17882)];
+
+/// The load generator, which Cargo puts beside this program.
+const LOAD_GENERATOR: &str = "calls-bench";
 
 /// `spec.network.mediaPorts` of the example, one per slot.
 const CLUSTER_MEDIA_PORTS: [u16; 2] = [8443, 8444];
@@ -122,6 +126,13 @@ impl Stage {
         let server = self.dev.as_ref().context("this ring has no development server")?;
         server.processes.kill(DEV_SERVER)?;
         server.start()
+    }
+
+    /// A bad network before the development server's media, clean at first.
+    pub fn relay(&self, seed: u64) -> Result<Relay> {
+        self.dev.as_ref().context("this ring has no development server")?;
+        let program = std::env::current_exe()?.with_file_name(LOAD_GENERATOR);
+        Relay::to(&program, (Ipv4Addr::LOCALHOST, DEV_PORTS[2].1).into(), seed)
     }
 
     /// The name of a call that nobody else uses: another one each time.

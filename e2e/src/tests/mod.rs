@@ -12,6 +12,7 @@ mod garbage;
 mod holding;
 mod invitations;
 mod monitor;
+mod network;
 mod page;
 mod platform;
 mod rights;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Test> {
         platform::TESTS,
         page::TESTS,
         earlier::TESTS,
+        network::TESTS,
         fleet::TESTS,
         spec::TESTS,
         invitations::TESTS,

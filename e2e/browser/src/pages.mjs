@@ -1,4 +1,5 @@
-// Serves the page of `earlier/`: earlier releases of livekit-client in calls of the server under test.
+// Serves the pages of this folder: `earlier/`, calls on earlier releases of livekit-client, and `network/`, calls that
+// are measured.
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -8,14 +9,17 @@ const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const FILES = {
   '/': ['text/html; charset=utf-8', at('../earlier/index.html')],
   '/page.mjs': ['text/javascript', at('../earlier/page.mjs')],
+  '/network/': ['text/html; charset=utf-8', at('../network/index.html')],
+  '/network/page.mjs': ['text/javascript', at('../network/page.mjs')],
+  '/network/pictures.mjs': ['text/javascript', at('../network/pictures.mjs')],
 };
 
 /** A web server on a free port of loopback, where browsers grant the microphone. */
-export class EarlierPages {
+export class Pages {
   #server;
 
   static async start() {
-    const pages = new EarlierPages();
+    const pages = new Pages();
     pages.#server = createServer((request, response) => {
       answer(request).then(
         ({ status = 200, type, body }) => response.writeHead(status, { 'content-type': type }).end(body),
@@ -27,9 +31,18 @@ export class EarlierPages {
   }
 
   /** Where the call of that name is, at the server whose page is at `page`, with that release of livekit-client. */
-  address({ version, page, call }) {
+  earlier({ version, page, call }) {
     const query = new URLSearchParams({ version, server: page, call });
-    return `http://127.0.0.1:${this.#server.address().port}/?${query}`;
+    return `${this.#address}/?${query}`;
+  }
+
+  /** Where one end of a measured call is; see `network/page.mjs`. */
+  network({ server, token, sends, relay }) {
+    return `${this.#address}/network/#${encodeURIComponent(JSON.stringify({ server, token, sends, relay }))}`;
+  }
+
+  get #address() {
+    return `http://127.0.0.1:${this.#server.address().port}`;
   }
 
   stop() {

@@ -1,0 +1,132 @@
+//! The report as text: a table for each network, and who is worse where.
+
+use std::fmt::Write as _;
+
+use super::figures::{Better, METRICS, Metric, median};
+use super::measure::Measured;
+use crate::relay::Network;
+
+/// Everything that was measured of one network. Repeats of both servers with the same number ran side by side.
+#[derive(Clone, Debug)]
+pub struct Results {
+    pub network: Network,
+    pub seconds: f64,
+    pub ours: Vec<Measured>,
+    /// Empty without a peer.
+    pub theirs: Vec<Measured>,
+}
+
+const NAME_WIDTH: usize = 48;
+const WIDTH: usize = 12;
+
+impl Results {
+    fn value(&self, metric: &Metric, repeats: &[Measured]) -> Option<f64> {
+        median(repeats.iter().filter_map(|measured| metric.of(measured, &self.network.rates, self.seconds)))
+    }
+
+    /// The names of the metrics in which ours is worse.
+    fn worse(&self) -> Vec<&'static str> {
+        let is_worse = |metric: &&Metric| {
+            let values = self.value(metric, &self.ours).zip(self.value(metric, &self.theirs));
+            values.is_some_and(|(ours, theirs)| metric.is_worse(ours, theirs))
+        };
+        METRICS.iter().filter(is_worse).map(|metric| metric.name).collect()
+    }
+}
+
+/// The table of one network.
+pub fn table(results: &Results) -> String {
+    let has_peer = !results.theirs.is_empty();
+    let mut text = format!("{}: {}\n", results.network.name, results.network.about);
+    let headings = if has_peer { ["calls", "livekit", "worse"] } else { ["calls", "", ""] };
+    push_row(&mut text, "", headings.map(str::to_owned));
+    for metric in &METRICS {
+        let (ours, theirs) = (results.value(metric, &results.ours), results.value(metric, &results.theirs));
+        if ours.or(theirs).is_none() {
+            continue;
+        }
+        let write = |value: Option<f64>| value.map(short).unwrap_or_default();
+        push_row(&mut text, metric.name, [write(ours), write(theirs), verdict(metric, ours, theirs).to_owned()]);
+    }
+    text
+}
+
+/// Where ours is worse, over all networks.
+pub fn summary(all: &[Results]) -> String {
+    let lines: Vec<String> = all
+        .iter()
+        .flat_map(|results| results.worse().into_iter().map(|name| format!("  {}: {name}", results.network.name)))
+        .collect();
+    if lines.is_empty() { "calls is worse nowhere".into() } else { format!("calls is worse in\n{}", lines.join("\n")) }
+}
+
+fn verdict(metric: &Metric, ours: Option<f64>, theirs: Option<f64>) -> &'static str {
+    match (ours, theirs) {
+        _ if metric.better == Better::Neither => "",
+        (Some(ours), Some(theirs)) if metric.is_worse(ours, theirs) => "calls",
+        (Some(ours), Some(theirs)) if metric.is_worse(theirs, ours) => "livekit",
+        _ => "",
+    }
+}
+
+fn push_row(text: &mut String, name: &str, cells: [String; 3]) {
+    let _ = write!(text, "  {name:<NAME_WIDTH$}");
+    for cell in cells {
+        let _ = write!(text, "{cell:>WIDTH$}");
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+}
+
+fn short(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn measured(seconds: u64) -> Measured {
+        Measured { full_after: Some(Duration::from_secs(seconds)), ..Measured::default() }
+    }
+
+    fn results(ours: u64, theirs: Option<u64>) -> Results {
+        let network = Network { name: "clean".into(), about: "nothing".into(), rates: vec![] };
+        Results {
+            network,
+            seconds: 1.0,
+            ours: vec![measured(ours)],
+            theirs: theirs.map(measured).into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_says_who_is_worse() {
+        let text = table(&results(9, Some(2)));
+        let row: Vec<&str> = text.lines().nth(2).expect("a row").split("  ").filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(
+            row.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
+            ["camera: in full after joining, s", "9.00", "2.00", "calls"]
+        );
+        assert!(table(&results(2, Some(9))).ends_with("livekit\n"));
+        assert_eq!(text.lines().count(), 3, "what was not measured has no row");
+    }
+
+    #[test]
+    fn the_summary_names_network_and_metric() {
+        let all = [results(9, Some(2)), results(2, Some(9))];
+        assert_eq!(summary(&all), "calls is worse in\n  clean: camera: in full after joining, s");
+        assert_eq!(summary(&all[1..]), "calls is worse nowhere");
+    }
+
+    #[test]
+    fn alone_nobody_is_worse() {
+        assert!(table(&results(9, None)).ends_with("9.00\n"));
+    }
+}
