@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use calls_bench::crowd::{self, Crowd};
+use calls_bench::load::churn;
 use calls_bench::load::measure::Options;
 use calls_bench::load::run::{Load, head, peer};
 use calls_bench::load::scenario::{SCENARIOS, Scenario};
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Load(LoadArgs),
     Reach(ReachArgs),
+    Churn(ChurnArgs),
     Crowd(CrowdArgs),
     Relay(RelayArgs),
     /// Sends what `load` tells it to, and nothing else.
@@ -48,7 +50,7 @@ enum Command {
 /// same schedule with sendmmsg, bursts with UDP segmentation: nobody can be cheaper on this kernel.
 #[derive(Debug, Args)]
 struct LoadArgs {
-    /// Scenarios by name; none for all but F.
+    /// Scenarios by name; none for all but the largest.
     #[arg(value_name = "SCENARIO", value_parser = scenario, long_help = scenarios_help())]
     scenarios: Vec<Scenario>,
 
@@ -83,6 +85,9 @@ struct LoadArgs {
     port: u16,
 }
 
+/// Scenarios that are measured only when they are asked for: they want all of a machine.
+const LARGE: [&str; 3] = ["F", "F2", "G"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PeerName {
     Livekit,
@@ -110,6 +115,33 @@ struct ReachArgs {
     /// Sessions in the idle scenario.
     #[arg(long, value_name = "N", default_value_t = 200)]
     idle: usize,
+}
+
+/// Whether a server's memory stays level while people come and go.
+///
+/// Ten calls of four last; visitors join them one after another, speak and hear for twenty seconds, and leave. Memory is
+/// the process' resident set; what it grows by is the slope of a line through all looks after the first quarter.
+#[derive(Debug, Args)]
+struct ChurnArgs {
+    /// How long, at each server.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    minutes: f64,
+
+    /// Joins a minute, and as many leaves.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=600))]
+    joins: u16,
+
+    /// A server to measure after ours. LiveKit's is built once, with Go from its module proxy, below ~/.cache.
+    #[arg(long, value_enum)]
+    peer: Option<PeerName>,
+
+    /// Our server's program; without it, `calls-sfu` beside this one.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+
+    /// First of six ports to use on loopback: HTTP, UDP and TCP of ours, then of the peer's.
+    #[arg(long, value_name = "PORT", default_value_t = 17880)]
+    port: u16,
 }
 
 /// Keeps many small calls alive on a running server, and writes once a second as JSON how they are.
@@ -167,6 +199,7 @@ async fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Load(args) => load(args).await,
         Command::Reach(args) => reach(args).await,
+        Command::Churn(args) => churn(args).await,
         Command::Crowd(args) => crowd::run(args.into_crowd()?).await,
         Command::Relay(args) => relay::serve(&args, || server(args.server.clone())),
         Command::BareSend => bare::serve(),
@@ -177,7 +210,7 @@ async fn load(args: LoadArgs) -> Result<()> {
     ensure!(args.seconds > 0.0 && args.seconds < 86_400.0, "--seconds: media has to flow for a while, at most a day");
     let mut scenarios = args.scenarios;
     if scenarios.is_empty() {
-        scenarios.extend(SCENARIOS.iter().filter(|scenario| scenario.name != "F"));
+        scenarios.extend(SCENARIOS.iter().filter(|scenario| !LARGE.contains(&scenario.name)));
     }
     let load = Load {
         program: server(args.server)?,
@@ -188,7 +221,11 @@ async fn load(args: LoadArgs) -> Result<()> {
         },
         scenarios,
         repeats: args.repeats.into(),
-        options: Options { window: Duration::from_secs_f64(args.seconds), opens_one_of: args.opens_one_of.into() },
+        options: Options {
+            window: Duration::from_secs_f64(args.seconds),
+            opens_one_of: args.opens_one_of.into(),
+            busy: None,
+        },
     };
     let results = load.run().await?;
     println!("{}", head(&load.program, &load));
@@ -198,6 +235,21 @@ async fn load(args: LoadArgs) -> Result<()> {
     if let Some(file) = args.picture {
         write(&file, &picture::picture(&results))?;
     }
+    Ok(())
+}
+
+async fn churn(args: ChurnArgs) -> Result<()> {
+    ensure!(
+        args.minutes > 0.1 && args.minutes < 1440.0,
+        "--minutes: people need a while to come and go, at most a day"
+    );
+    let peer = match args.peer {
+        Some(PeerName::Livekit) => Some(peer(ports(args.port, 3)?)?),
+        None => None,
+    };
+    let options =
+        churn::Options { lasting: Duration::from_secs_f64(args.minutes * 60.0), joins_a_minute: f64::from(args.joins) };
+    println!("{}", churn::run(&server(args.server)?, ports(args.port, 0)?, peer, options).await?.trim_end());
     Ok(())
 }
 
@@ -234,7 +286,7 @@ fn scenario(name: &str) -> Result<Scenario, String> {
 
 fn scenarios_help() -> String {
     let lines = SCENARIOS.iter().map(|scenario| format!("  {:<3} {}", scenario.name, scenario.about));
-    format!("Scenarios by name; none for all but F:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    format!("Scenarios by name; none for all but {}:\n{}", LARGE.join(", "), lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Our server: the one named, or the one beside this program.
@@ -277,7 +329,7 @@ mod tests {
         let Command::Load(args) = parse("c").unwrap().command else { panic!("another command") };
         assert_eq!((args.scenarios[0].name, args.repeats), ("C", 3));
         let refused = parse("Z").unwrap_err().to_string();
-        assert!(refused.contains("only A, B, C, D, E1, E2, F"), "{refused}");
+        assert!(refused.contains("only A, B, C, D, E1, E2, F, F2, G"), "{refused}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A process of its own, so that its CPU is measured like a server's. It learns its [`Plan`] from a line on standard
 //! input, says `ready`, sends for the seconds it is told on the next line, says how many packets it sent, and stays
 //! until its input ends, so that its cost can be read. A frame of one packet goes to all its sockets with `sendmmsg`; a
-//! burst is one message with segmentation (UDP GSO) to each.
+//! burst is one message with segmentation (UDP GSO) to each. Of a source in layers, the largest is
+//! sent.
 
 use std::io::{BufRead, BufReader, IoSlice, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -34,17 +35,11 @@ pub struct Plan {
 /// One source and who gets it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Stream {
-    pub screen: bool,
+    pub source: Source,
     /// Of each packet, as a server sends it.
     pub packet_bytes: usize,
     /// Ports on loopback.
     pub ports: Vec<u16>,
-}
-
-impl Stream {
-    const fn source(&self) -> Source {
-        if self.screen { Source::Screen } else { Source::Voice }
-    }
 }
 
 /// A running sender. Ends with this value.
@@ -108,7 +103,12 @@ pub fn serve() -> Result<()> {
     let mut lines = std::io::stdin().lock().lines();
     let mut line = || lines.next().context("nobody tells the bare sender what to send")?.context("unreadable");
     let plan: Plan = serde_json::from_str(&line()?).context("not a plan")?;
-    let (single, burst) = (open(None)?, open(plan.streams.iter().find(|stream| stream.screen))?);
+    let mut sockets: Vec<(Source, UdpSocket)> = Vec::new();
+    for stream in &plan.streams {
+        if sockets.iter().all(|(source, _)| *source != stream.source) {
+            sockets.push((stream.source, open(stream)?));
+        }
+    }
     let addresses: Vec<Vec<SocketAddrAny>> = plan.streams.iter().map(addresses).collect();
     let frames: Vec<Vec<u8>> = plan.streams.iter().map(frame).collect();
     let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
@@ -125,7 +125,7 @@ pub fn serve() -> Result<()> {
         .collect();
     println!("ready");
     let window = Duration::from_secs_f64(line()?.parse().context("not a number of seconds")?);
-    let sources: Vec<Source> = plan.streams.iter().map(Stream::source).collect();
+    let sources: Vec<Source> = plan.streams.iter().map(|stream| stream.source).collect();
     let mut schedule = Schedule::new(&sources, Time::ZERO);
     let origin = Instant::now();
     let mut n_packets = 0;
@@ -135,8 +135,9 @@ pub fn serve() -> Result<()> {
             std::thread::sleep(next.since(now));
         }
         while let Some((number, _)) = schedule.poll(Time::ZERO + origin.elapsed()) {
-            let socket = if plan.streams[number].screen { &burst } else { &single };
-            n_packets += send(socket, &mut messages[number]) * sources[number].packets() as u64;
+            let source = sources[number];
+            let Some((_, socket)) = sockets.iter().find(|(of, _)| *of == source) else { continue };
+            n_packets += send(socket, &mut messages[number]) * source.largest().packets as u64;
         }
     }
     println!("{n_packets}");
@@ -145,12 +146,12 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-/// A socket that cuts what it sends into packets of this stream, if there is one.
-fn open(segmented: Option<&Stream>) -> Result<UdpSocket> {
+/// A socket that cuts the frames of such a stream into packets.
+fn open(stream: &Stream) -> Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     // Smaller buffers only block earlier.
     let _ = setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER);
-    if let Some(stream) = segmented {
+    if stream.source.largest().packets > 1 {
         let bytes = i32::try_from(stream.packet_bytes)?;
         setsockopt(&socket, sockopt::UdpGsoSegment, &bytes).context("the kernel has no UDP segmentation (GSO)")?;
     }
@@ -164,8 +165,8 @@ fn addresses(stream: &Stream) -> Vec<SocketAddrAny> {
 
 /// All packets of a frame: RTP headers, so that they are counted like a server's, and zeros.
 fn frame(stream: &Stream) -> Vec<u8> {
-    let payload_type = if stream.screen { VP8 } else { OPUS };
-    let mut frame = vec![0; stream.packet_bytes * stream.source().packets()];
+    let payload_type = if stream.source == Source::Voice { OPUS } else { VP8 };
+    let mut frame = vec![0; stream.packet_bytes * stream.source.largest().packets];
     for packet in frame.chunks_mut(stream.packet_bytes) {
         packet[..2].copy_from_slice(&[0x80, payload_type]);
     }
@@ -200,8 +201,9 @@ mod tests {
     #[test]
     fn a_burst_arrives_as_its_packets() {
         let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let stream = Stream { screen: true, packet_bytes: 1000, ports: vec![sink.local_addr().unwrap().port()] };
-        let (socket, frame, to) = (open(Some(&stream)).unwrap(), frame(&stream), addresses(&stream));
+        let stream =
+            Stream { source: Source::Screen, packet_bytes: 1000, ports: vec![sink.local_addr().unwrap().port()] };
+        let (socket, frame, to) = (open(&stream).unwrap(), frame(&stream), addresses(&stream));
         let slices = [IoSlice::new(&frame)];
         let mut control = SendAncillaryBuffer::default();
         let mut messages = [MMsgHdr::new_with_addr(&to[0], &slices, &mut control)];

@@ -139,13 +139,10 @@ impl Client {
         let (Some(publisher), Some(keys)) = (&mut self.publisher, &mut self.keys) else { return };
         let Ok(len) = keys.opener.open_rtcp(datagram) else { return };
         for packet in Packets::new(&datagram[..len]) {
-            let wanted = match packet {
-                Packet::PictureLoss { media } => media == publisher.ssrc(),
-                Packet::FullIntraRequest { mut targets } => targets.any(|target| target == publisher.ssrc()),
-                _ => false,
-            };
-            if wanted {
-                publisher.want_keyframe();
+            match packet {
+                Packet::PictureLoss { media } => publisher.want_keyframe(media),
+                Packet::FullIntraRequest { targets } => targets.for_each(|target| publisher.want_keyframe(target)),
+                _ => (),
             }
         }
     }

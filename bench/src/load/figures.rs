@@ -5,6 +5,8 @@ use super::measure::Measured;
 /// A number that a measurement gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
+    Sessions,
+    PacketsPerSecond,
     CpuPerPacket,
     CpuShare,
     CpuPerIdleSession,
@@ -18,7 +20,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
+        Self::Sessions,
+        Self::PacketsPerSecond,
         Self::CpuPerPacket,
         Self::CpuShare,
         Self::CpuPerIdleSession,
@@ -34,6 +38,8 @@ impl Metric {
     /// What it is, with its unit.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Sessions => "sessions",
+            Self::PacketsPerSecond => "packets delivered a second",
             Self::CpuPerPacket => "server CPU a packet delivered, us",
             Self::CpuShare => "server CPU of a core, %",
             Self::CpuPerIdleSession => "server CPU an idle session a second, us",
@@ -53,6 +59,8 @@ impl Metric {
         let (delivered, sessions) = (measured.n_delivered as f64, measured.sessions as f64);
         let delay = |percent| measured.delays.percentile(percent).map(|delay| delay.as_secs_f64() * 1e3);
         let value = match self {
+            Self::Sessions if measured.filled => sessions,
+            Self::PacketsPerSecond if measured.filled => delivered / seconds,
             Self::CpuPerPacket if measured.n_delivered > 0 => measured.cpu.as_secs_f64() * 1e6 / delivered,
             Self::CpuShare => measured.cpu.as_secs_f64() / seconds * 100.0,
             Self::CpuPerIdleSession if measured.n_expected == 0 => {
@@ -63,13 +71,20 @@ impl Metric {
             Self::DelayMedian => delay(50.0)?,
             Self::Delay99 => delay(99.0)?,
             Self::Delay999 => delay(99.9)?,
+            Self::Loss if measured.has_layers => {
+                measured.n_gaps as f64 / (delivered + measured.n_gaps as f64).max(1.0) * 100.0
+            }
             Self::Loss if measured.n_expected > 0 => {
                 measured.n_expected.saturating_sub(measured.n_delivered) as f64 / measured.n_expected as f64 * 100.0
             }
             Self::GeneratorShare => measured.generator_cpu.as_secs_f64() / seconds * 100.0,
-            Self::CpuPerPacket | Self::CpuPerIdleSession | Self::MemoryPerSession | Self::CpuPerJoin | Self::Loss => {
-                return None;
-            }
+            Self::Sessions
+            | Self::PacketsPerSecond
+            | Self::CpuPerPacket
+            | Self::CpuPerIdleSession
+            | Self::MemoryPerSession
+            | Self::CpuPerJoin
+            | Self::Loss => return None,
         };
         Some(value)
     }
@@ -146,6 +161,15 @@ mod tests {
         let idle = Measured { n_expected: 0, n_delivered: 0, ..one };
         assert_eq!(Metric::CpuPerIdleSession.of(&idle), Some(1000.0));
         assert_eq!((Metric::CpuPerPacket.of(&idle), Metric::Loss.of(&idle)), (None, None));
+    }
+
+    #[test]
+    fn what_fills_a_server_says_how_much_and_layers_are_lost_by_their_gaps() {
+        let filled = Measured { filled: true, ..measured(20, 500) };
+        assert_eq!((Metric::Sessions.of(&filled), Metric::PacketsPerSecond.of(&filled)), (Some(10.0), Some(250.0)));
+        assert_eq!(Metric::Sessions.of(&measured(20, 500)), None);
+        let layered = Measured { has_layers: true, n_gaps: 125, ..measured(20, 375) };
+        assert_eq!(Metric::Loss.of(&layered), Some(25.0));
     }
 
     #[test]

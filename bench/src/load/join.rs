@@ -17,7 +17,7 @@ use tokio::time::{interval, timeout};
 use super::client::{Milestones, NewClient, Publication};
 use super::ice::IceAgent;
 use super::offer::{Offer, parse_candidate};
-use super::scenario::Source;
+use super::scenario::{Layer, Source};
 use super::sink::Sink;
 use super::thread::{ClientId, MediaThread};
 use super::transport::TransportPlan;
@@ -57,10 +57,26 @@ pub struct Newcomer {
 pub struct Joined {
     /// Answered when every stream it is to receive has begun.
     pub complete: oneshot::Receiver<()>,
+    leave: Option<oneshot::Sender<()>>,
     signalling: JoinHandle<Result<()>>,
 }
 
 impl Joined {
+    /// Tells the server that it leaves, and ends.
+    ///
+    /// # Errors
+    /// Why it was no longer in the call.
+    pub async fn leave(mut self) -> Result<()> {
+        if let Some(leave) = self.leave.take() {
+            // Its end is awaited below.
+            let _ = leave.send(());
+        }
+        match timeout(LIMIT, &mut self.signalling).await {
+            Ok(ended) => ended?,
+            Err(_) => bail!("the server does not take a farewell within {} s", LIMIT.as_secs()),
+        }
+    }
+
     /// Why it is no longer in the call, if so.
     pub async fn ended(&mut self) -> Option<anyhow::Error> {
         if !self.signalling.is_finished() {
@@ -156,8 +172,10 @@ async fn enter(
         hears: newcomer.hears,
         milestones: Some(Milestones { connected, complete }),
     })?;
+    let (leave, leaving) = oneshot::channel();
     let signalling = Signalling { signal, offer, state, ping_interval, thread: Arc::clone(thread), id };
-    let joined = Joined { complete: when_complete, signalling: tokio::spawn(signalling.run()) };
+    let signalling = tokio::spawn(signalling.run(leaving));
+    let joined = Joined { complete: when_complete, leave: Some(leave), signalling };
     Ok((joined, when_connected))
 }
 
@@ -188,7 +206,8 @@ struct Signalling {
 }
 
 impl Signalling {
-    async fn run(mut self) -> Result<()> {
+    /// Until it is told to leave.
+    async fn run(mut self, mut leaving: oneshot::Receiver<()>) -> Result<()> {
         let mut ping = interval(self.ping_interval);
         loop {
             if !self.state.awaiting_answer
@@ -202,8 +221,18 @@ impl Signalling {
             tokio::select! {
                 message = self.signal.receive() => self.handle(message?)?,
                 _ = ping.tick() => self.ping().await?,
+                Ok(()) = &mut leaving => return self.leave().await,
             }
         }
+    }
+
+    async fn leave(mut self) -> Result<()> {
+        let leave = proto::LeaveRequest {
+            reason: proto::DisconnectReason::ClientInitiated as i32,
+            ..proto::LeaveRequest::default()
+        };
+        self.signal.send(Request::Leave(leave)).await?;
+        self.thread.remove(self.id)
     }
 
     fn handle(&mut self, message: Response) -> Result<()> {
@@ -245,18 +274,32 @@ fn add_track(source: Source) -> proto::AddTrackRequest {
         Source::Screen => proto::AddTrackRequest {
             r#type: proto::TrackType::Video as i32,
             source: proto::TrackSource::ScreenShare as i32,
-            width: 1920,
-            height: 1080,
-            layers: vec![proto::VideoLayer {
-                quality: proto::VideoQuality::High as i32,
-                width: 1920,
-                height: 1080,
-                bitrate: 1_000_000,
-                ..proto::VideoLayer::default()
-            }],
-            ..common
+            layers: vec![video_layer(source, source.largest(), proto::VideoQuality::High)],
+            ..with_size(common, source)
         },
+        Source::Camera => {
+            let qualities = [proto::VideoQuality::Low, proto::VideoQuality::Medium, proto::VideoQuality::High];
+            let layers = source.layers().iter().zip(qualities);
+            proto::AddTrackRequest {
+                r#type: proto::TrackType::Video as i32,
+                source: proto::TrackSource::Camera as i32,
+                layers: layers.map(|(layer, quality)| video_layer(source, *layer, quality)).collect(),
+                ..with_size(common, source)
+            }
+        }
     }
+}
+
+fn with_size(request: proto::AddTrackRequest, source: Source) -> proto::AddTrackRequest {
+    let Layer { width, height, .. } = source.largest();
+    proto::AddTrackRequest { width, height, ..request }
+}
+
+fn video_layer(source: Source, layer: Layer, quality: proto::VideoQuality) -> proto::VideoLayer {
+    let Layer { rid, width, height, packets, payload_bytes } = layer;
+    let bits = (packets * payload_bytes * 8) as f64 / source.interval().as_secs_f64();
+    let (quality, bitrate, rid) = (quality as i32, bits as u32, rid.unwrap_or_default().to_owned());
+    proto::VideoLayer { quality, width, height, bitrate, rid, ..proto::VideoLayer::default() }
 }
 
 /// The address in a trickled candidate, if we can use it.

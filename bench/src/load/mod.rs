@@ -16,8 +16,10 @@
 //! | `measure` | one scenario at one server |
 //! | `figures`, `table`, `picture` | many measurements for people |
 //! | `run` | all scenarios, servers and repeats |
+//! | `churn` | people who come and go, and whether memory stays level |
 
 pub mod bare;
+pub mod churn;
 mod client;
 pub mod figures;
 mod histogram;

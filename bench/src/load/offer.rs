@@ -20,7 +20,8 @@ pub const VP8: u8 = 96;
 /// M-lines of each kind that are offered before anybody asks.
 const FIRST_SECTIONS: u32 = 3;
 /// Header extensions, and the id we offer each under.
-const EXTENSIONS: [(Extension, u8); 3] = [(Extension::Mid, 1), (Extension::AudioLevel, 2), (Extension::TransportCc, 3)];
+const EXTENSIONS: [(Extension, u8); 4] =
+    [(Extension::Mid, 1), (Extension::AudioLevel, 2), (Extension::TransportCc, 3), (Extension::Rid, 4)];
 
 /// One client's side of its session description.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExtensionIds {
     pub mid: Option<u8>,
+    pub rid: Option<u8>,
     pub audio_level: Option<u8>,
     pub transport_cc: Option<u8>,
 }
@@ -88,6 +90,7 @@ impl Offer {
         match source {
             Source::Voice => "bench-voice",
             Source::Screen => "bench-screen",
+            Source::Camera => "bench-camera",
         }
     }
 
@@ -112,7 +115,7 @@ impl Offer {
             Section::Send(source) | Section::Receive(source) => {
                 let (kind, payload_type) = match source {
                     Source::Voice => ("audio", OPUS),
-                    Source::Screen => ("video", VP8),
+                    Source::Screen | Source::Camera => ("video", VP8),
                 };
                 write!(text, "m={kind} 9 UDP/TLS/RTP/SAVPF {payload_type}\r\n")?;
             }
@@ -132,10 +135,14 @@ impl Offer {
             Section::Send(source) => {
                 write_codec(text, source)?;
                 let (cid, ssrc) = (Self::cid(source), self.published.map_or(0, |(_, ssrc)| ssrc));
-                write!(
-                    text,
-                    "a=sendonly\r\na=msid:bench {cid}\r\na=ssrc:{ssrc} cname:bench\r\na=ssrc:{ssrc} msid:bench {cid}\r\n"
-                )
+                write!(text, "a=sendonly\r\na=msid:bench {cid}\r\n")?;
+                let rids: Vec<&str> = source.layers().iter().filter_map(|layer| layer.rid).collect();
+                if rids.is_empty() {
+                    return write!(text, "a=ssrc:{ssrc} cname:bench\r\na=ssrc:{ssrc} msid:bench {cid}\r\n");
+                }
+                // Layers are told apart by their names in packets, as browsers do it (RFC 8853).
+                rids.iter().try_for_each(|rid| write!(text, "a=rid:{rid} send\r\n"))?;
+                write!(text, "a=simulcast:send {}\r\n", rids.join(";"))
             }
             Section::Receive(source) => {
                 write_codec(text, source)?;
@@ -162,6 +169,7 @@ impl Offer {
             };
             ExtensionIds {
                 mid: id(Extension::Mid),
+                rid: id(Extension::Rid),
                 audio_level: id(Extension::AudioLevel),
                 transport_cc: id(Extension::TransportCc),
             }
@@ -195,7 +203,12 @@ impl Offer {
 
 fn write_codec(text: &mut String, source: Source) -> std::fmt::Result {
     for (extension, id) in EXTENSIONS {
-        if extension != Extension::AudioLevel || source == Source::Voice {
+        let is_for = match extension {
+            Extension::AudioLevel => source == Source::Voice,
+            Extension::Rid => source == Source::Camera,
+            _ => true,
+        };
+        if is_for {
             write!(text, "a=extmap:{id} {}\r\n", extension.uri())?;
         }
     }
@@ -204,7 +217,7 @@ fn write_codec(text: &mut String, source: Source) -> std::fmt::Result {
         Source::Voice => {
             "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n"
         }
-        Source::Screen => {
+        Source::Screen | Source::Camera => {
             "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 nack\r\n\
              a=rtcp-fb:96 nack pli\r\n"
         }
@@ -248,6 +261,19 @@ mod tests {
         assert_eq!(kinds(&second)[..8], kinds(&first));
     }
 
+    #[test]
+    fn a_camera_is_offered_in_layers() {
+        let credentials = IceCredentials::generate(0).unwrap();
+        let address = "127.0.0.1:50000".parse().unwrap();
+        let mut offer = Offer::new(credentials, Fingerprint([7; 32]), address, Some((Source::Camera, 4711)));
+        let text = offer.write();
+        assert!(text.contains("a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n"), "{text}");
+        assert!(!text.contains("a=ssrc"), "{text}");
+        assert_eq!(text.matches("rtp-stream-id").count(), 1, "only on what is sent");
+        let section = &Description::parse(&text).unwrap().sections[0];
+        assert_eq!(section.rids_send.len(), 3, "{section:?}");
+    }
+
     fn voice() -> Offer {
         let credentials = IceCredentials::generate(0).unwrap();
         Offer::new(credentials, Fingerprint([7; 32]), "127.0.0.1:50000".parse().unwrap(), Some((Source::Voice, 1)))
@@ -272,7 +298,7 @@ mod tests {
         assert_eq!(answered.remote.ufrag, "theirs");
         assert_eq!((answered.fingerprint, answered.role), (Fingerprint([9; 32]), DtlsRole::Server));
         assert_eq!(answered.candidates, ["127.0.0.1:7882".parse::<std::net::SocketAddr>().unwrap()]);
-        let sent = ExtensionIds { mid: None, audio_level: Some(2), transport_cc: None };
+        let sent = ExtensionIds { mid: None, rid: None, audio_level: Some(2), transport_cc: None };
         assert_eq!((answered.sent, answered.transport_cc), (sent, Some(3)));
         assert_eq!(voice().accept(&answer("recvonly", "passive")).unwrap().role, DtlsRole::Client);
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::figures::{Metric, Summary};
+use super::scenario::Scenario;
 use super::table::{Results, short};
 
 const WIDTH: usize = 880;
@@ -39,7 +40,11 @@ pub fn picture(all: &[Results]) -> String {
         "Medians; the line at a bar's end is the range of its repeats. Shorter is better.",
     );
     for results in all {
-        let metric = if results.scenario.is_idle() { Metric::CpuPerIdleSession } else { Metric::CpuPerPacket };
+        let metric = match results.scenario {
+            scenario if scenario.is_idle() => Metric::CpuPerIdleSession,
+            Scenario { fill: Some(_), .. } => Metric::Delay99,
+            _ => Metric::CpuPerPacket,
+        };
         let bars = bars(results, metric);
         let longest = bars.iter().map(|bar| bar.value.highest).fold(f64::MIN_POSITIVE, f64::max);
         y += HEADING;
@@ -92,7 +97,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::measure::Measured;
-    use super::super::scenario::Scenario;
+
     use super::*;
 
     fn measured(cpu_ms: u64) -> Measured {

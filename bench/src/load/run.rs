@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::join::Entrance;
 use super::livekit::{self, LiveKit};
 use super::measure::{Measured, Options, measure, measure_bare};
-use super::scenario::Scenario;
+use super::scenario::{Fill, Scenario};
 use super::table::Results;
 use crate::process;
 use crate::server::{Ports, Server};
@@ -70,11 +70,11 @@ impl Load {
         Results { scenario, ours: Vec::new(), peer, bare: Vec::new() }
     }
 
-    /// In turns, so that nobody is always first. There is no limit of sending nothing.
+    /// In turns, so that nobody is always first. There is no limit of sending nothing, nor of what nobody knows before.
     fn subjects(&self, scenario: &Scenario, repeat: usize) -> Vec<Subject> {
         let mut subjects = vec![Subject::Ours];
         subjects.extend(self.peer.as_ref().map(|_| Subject::Peer));
-        subjects.extend((!scenario.is_idle()).then_some(Subject::Bare));
+        subjects.extend((!scenario.is_idle() && scenario.fill.is_none()).then_some(Subject::Bare));
         if repeat.is_multiple_of(2) {
             subjects.reverse();
         }
@@ -83,17 +83,20 @@ impl Load {
 
     /// A fresh server each time: what it remembers of earlier calls is not measured.
     async fn one(&self, scenario: &Scenario, subject: Subject) -> Result<Measured> {
+        let options = |busy: fn(&Fill) -> f64| Options { busy: scenario.fill.as_ref().map(busy), ..self.options };
         match (subject, &self.peer) {
             (Subject::Bare, _) => measure_bare(scenario, self.options).await,
             (Subject::Peer, Some((program, ports))) => {
                 let server = LiveKit::start(program, *ports)?;
                 let entrance = Entrance { url: server.url(), key: LiveKit::key() };
-                measure(scenario, server.pid(), &entrance, self.options).await
+                measure(scenario, server.pid(), &entrance, options(|fill| fill.peer)).await
             }
             _ => {
-                let server = Server::launch(&self.program, self.ports, &[], "info", Stdio::null())?;
+                // What fills one media thread is to be known by the process' CPU.
+                let args: &[&str] = if scenario.fill.is_some() { &["--workers", "1"] } else { &[] };
+                let server = Server::launch(&self.program, self.ports, args, "info", Stdio::null())?;
                 let entrance = Entrance { url: server.url(), key: ApiKey::development() };
-                measure(scenario, server.pid(), &entrance, self.options).await
+                measure(scenario, server.pid(), &entrance, options(|fill| fill.ours)).await
             }
         }
     }
@@ -152,7 +155,7 @@ mod tests {
             peer: peer.then(|| ("livekit-server".into(), ports)),
             scenarios: vec![],
             repeats: 3,
-            options: Options { window: Duration::from_secs(10), opens_one_of: 10 },
+            options: Options { window: Duration::from_secs(10), opens_one_of: 10, busy: None },
         }
     }
 
@@ -164,6 +167,7 @@ mod tests {
         assert_eq!(load(true).subjects(&a, 2), [Bare, Peer, Ours]);
         assert_eq!(load(true).subjects(&idle, 1), [Ours, Peer]);
         assert_eq!(load(false).subjects(&a, 3), [Ours, Bare]);
+        assert_eq!(load(true).subjects(&Scenario::named("G").unwrap(), 1), [Ours, Peer]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub enum Talk {
 enum Order {
     Add(usize, Box<NewClient>),
     Candidate(usize, std::net::SocketAddr),
+    Remove(usize),
     Talk(Talk),
     Begin,
     Count(oneshot::Sender<Totals>),
@@ -138,6 +139,11 @@ impl MediaThread {
 
     pub fn add_candidate(&self, client: ClientId, address: std::net::SocketAddr) -> Result<()> {
         self.order(Order::Candidate(client.0, address))
+    }
+
+    /// Ends a client, with its socket.
+    pub fn remove(&self, client: ClientId) -> Result<()> {
+        self.order(Order::Remove(client.0))
     }
 
     pub fn talk(&self, talk: Talk) -> Result<()> {
@@ -252,6 +258,7 @@ impl Running {
                         self.deadlines[id] = client.next_at();
                     }
                 }
+                Order::Remove(id) => self.remove(now, id)?,
                 Order::Talk(talk) => {
                     self.talk = talk;
                     self.reschedule(now);
@@ -279,6 +286,17 @@ impl Running {
         }
         self.deadlines[id] = client.next_at();
         self.clients[id] = Some(client);
+        Ok(())
+    }
+
+    fn remove(&mut self, now: Time, id: usize) -> io::Result<()> {
+        let Some(client) = self.clients.get_mut(id).and_then(Option::take) else { return Ok(()) };
+        self.poll.registry().deregister(&mut SourceFd(&client.socket().as_raw_fd()))?;
+        self.deadlines[id] = None;
+        if client.source().is_some() {
+            self.publishing.retain(|publishing| *publishing != id);
+            self.reschedule(now);
+        }
         Ok(())
     }
 

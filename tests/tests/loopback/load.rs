@@ -11,7 +11,7 @@ use calls_tests::server;
 /// Runs a scenario for two seconds, with every client opening what it receives; returns what was expected and what came.
 async fn run(server: &Server, scenario: Scenario) {
     let entrance = Entrance { url: format!("ws://{}", server.http()), key: server.key.clone() };
-    let options = Options { window: Duration::from_secs(2), opens_one_of: 1 };
+    let options = Options { window: Duration::from_secs(2), opens_one_of: 1, busy: None };
     let measured = measure(&scenario, server.pid(), &entrance, options).await.expect("a measurement");
     let sent_per_second = 50 * scenario.voices + 120 * scenario.screens;
     let least = (sent_per_second * (scenario.people - 1)) as u64;
@@ -28,13 +28,13 @@ async fn run(server: &Server, scenario: Scenario) {
 #[tokio::test]
 async fn every_frame_of_two_who_speak_arrives_at_six_who_listen_and_at_the_other() {
     let server = server!();
-    run(&server, Scenario { name: "voices", about: "", calls: 1, people: 8, voices: 2, screens: 0 }).await;
+    run(&server, Scenario { name: "voices", people: 8, ..Scenario::of(2, 0) }).await;
 }
 
 #[tokio::test]
 async fn every_packet_of_a_screen_arrives_beside_a_voice() {
     let server = server!();
-    run(&server, Scenario { name: "screen", about: "", calls: 1, people: 5, voices: 1, screens: 1 }).await;
+    run(&server, Scenario { name: "screen", people: 5, ..Scenario::of(1, 1) }).await;
 }
 
 #[tokio::test]
