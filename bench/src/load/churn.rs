@@ -184,8 +184,8 @@ pub fn table(all: &[(&str, Churned)], options: Options) -> String {
     });
     row("server CPU of a core, %", &|churned| Some(churned.cpu.as_secs_f64() / churned.took.as_secs_f64() * 100.0));
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    let names: String = all.iter().map(|(name, _)| format!("{name:>14}")).collect();
-    format!("{first}\n  {:<46}{names}\n{rest}", "")
+    let names: Vec<String> = all.iter().map(|(name, _)| format!("{name:>14}")).collect();
+    format!("{first}\n  {:<46}{}\n{rest}", "", names.concat())
 }
 
 #[cfg(test)]
