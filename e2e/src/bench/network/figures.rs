@@ -225,7 +225,7 @@ mod tests {
     }
 
     fn camera(at: f64, frames_decoded: f64, frame_width: f64) -> Sample {
-        let stream = Stream { frames_decoded, frame_width, ..Stream::default() };
+        let stream = Stream { frame_width, frames_decoded, ..Stream::default() };
         Sample { at, received: [(CAMERA.to_owned(), stream)].into() }
     }
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn counters_are_taken_over_the_window_alone() {
         let voice = |at, total_samples_received, concealed_samples| {
-            let stream = Stream { total_samples_received, concealed_samples, ..Stream::default() };
+            let stream = Stream { concealed_samples, total_samples_received, ..Stream::default() };
             Sample { at, received: [(VOICE.to_owned(), stream)].into() }
         };
         let measured = measured(vec![voice(5000.0, 1000.0, 900.0), voice(6000.0, 3000.0, 1000.0)]);
