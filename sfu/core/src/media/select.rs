@@ -15,6 +15,8 @@ pub struct Selector {
     /// The stream they are about.
     source: Option<SourceId>,
     current: Option<Current>,
+    /// The one before it, for frames before this number that come late: their pictures are to be whole.
+    before: Option<(Current, u64)>,
     /// The newest frame that was decided on.
     newest: u64,
     timestamp: u32,
@@ -43,6 +45,7 @@ impl Selector {
         Self {
             source: Some(source),
             current,
+            before: None,
             newest: frame.number,
             timestamp: frame.timestamp,
             decided: u128::MAX,
@@ -80,7 +83,11 @@ impl Selector {
         } else if self.newest - frame.number >= u64::from(u128::BITS) {
             return false;
         }
-        let current = self.current.filter(|current| current.structure == frame.structure);
+        let current = match self.before {
+            Some((before, until)) if frame.number < until => Some(before),
+            _ => self.current,
+        };
+        let current = current.filter(|current| current.structure == frame.structure);
         let is_in = current.is_some_and(|current| frame.is_in(current.point.target));
         let has_all = self.has_all(frame);
         // A keyframe tells the structure, even where the target takes none of its frames.
@@ -110,6 +117,7 @@ impl Selector {
     fn turn(&mut self, frame: &Frame, stream: &Scalable, limit: Layer) {
         let Some(desired) = stream.best(limit) else { return };
         if frame.restarts {
+            self.before = self.current.map(|current| (current, frame.number));
             self.current = Some(Current { point: desired, structure: frame.structure });
             (self.waits, self.hurries) = (false, false);
             return;
@@ -131,7 +139,13 @@ impl Selector {
         let within = reachable().filter(|point| point.layer.is_within(limit)).max_by_key(|point| point.layer);
         // Of the same spatial layer less can be had at once, though it is more than wanted.
         let least = || reachable().filter(|point| point.layer.spatial == current.layer.spatial).min_by_key(|p| p.layer);
-        if let Some(next) = within.or_else(|| least().filter(|_| !self.hurries)) {
+        // What has all of its frames already is gone over to when the next picture begins.
+        let is_soon = included >> desired.target & 1 == 1;
+        let otherwise = || if is_soon { Some(current) } else { least().filter(|_| !self.hurries) };
+        if let Some(next) = within.or_else(otherwise) {
+            if next != current {
+                self.before = self.current.map(|current| (current, frame.number));
+            }
             self.current = Some(Current { point: next, structure: frame.structure });
         } else if self.hurries && begins_picture {
             self.current = None;
