@@ -67,14 +67,15 @@ impl Extension {
         }
     }
 
-    /// Of use in what we send a client: what tells it more than it would otherwise know.
+    /// Of use in what we send a client: what tells it more than it would otherwise know, or us how it arrives.
     const fn wanted_to_client(self, kind: MediaKind) -> bool {
         match self {
             Self::Mid | Self::AbsCaptureTime => true,
-            Self::DependencyDescriptor | Self::VideoOrientation | Self::PlayoutDelay => {
+            // Only video can be fitted to a network, and feedback on sound alone would be in vain.
+            Self::DependencyDescriptor | Self::VideoOrientation | Self::PlayoutDelay | Self::TransportCc => {
                 matches!(kind, MediaKind::Video)
             }
-            Self::Rid | Self::RepairedRid | Self::AudioLevel | Self::TransportCc | Self::AbsSendTime => false,
+            Self::Rid | Self::RepairedRid | Self::AudioLevel | Self::AbsSendTime => false,
         }
     }
 }

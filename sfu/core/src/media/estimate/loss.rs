@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::rate::MIN_RATE;
 use crate::time::Time;
 
-/// Loss is judged over at least this time and so many packets.
-const WINDOW: Duration = Duration::from_millis(200);
-const MIN_PACKETS: u32 = 20;
+/// Loss is judged over at least this time and so many packets: with fewer, a network that loses one packet in twenty by
+/// chance seems to lose one in ten every other second.
+const WINDOW: Duration = Duration::from_millis(500);
+const MIN_PACKETS: u32 = 60;
 /// Above this percentage the rate is too high; below the other, it may grow.
 const TOO_MUCH: u32 = 10;
 const HARMLESS: u32 = 2;

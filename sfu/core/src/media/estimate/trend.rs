@@ -4,6 +4,10 @@
 //! the slope of a line fitted to the smoothed delay (least squares), as browsers find it, and not a Kalman filter's
 //! state. Constants are those browsers use; the adaptive threshold is described in Carlucci, De Cicco, Holmer and
 //! Mascolo, *Analysis and Design of the Google Congestion Control for Web Real-time Communication*, 2016.
+//!
+//! One condition is ours: a trend counts only while a queue stands, that is, while even the least delayed of the last
+//! bursts came later than any did for a while. A radio link holds bursts back by tens of milliseconds and lets others
+//! through at once, again and again; a line fitted to that points upwards half of the time, and nothing is congested.
 
 use std::collections::VecDeque;
 
@@ -18,6 +22,11 @@ const SMOOTHING: i64 = 1;
 /// The slope counts this much more the more measurements there were, up to so many.
 const GAIN: f64 = 4.0;
 const MAX_COUNT: u32 = 60;
+/// Bursts of which the least delayed shows the queue that stands, and what it takes to be one, in microseconds.
+const STANDING_WINDOW: usize = 8;
+const STANDING: i64 = 20_000;
+/// The least delay of all is remembered for one to two of these, in microseconds: routes change, and clocks drift.
+const BASE_TIME: i64 = 10_000_000;
 /// Over-use must last this long, in microseconds.
 const OVER_TIME: i64 = 10_000;
 /// First threshold and its bounds, in microseconds.
@@ -48,6 +57,9 @@ pub struct Trend {
     points: VecDeque<(i64, i64)>,
     /// Sum of all changes of the delay since the start.
     delay: i64,
+    /// It after the last bursts.
+    delays: VecDeque<i64>,
+    base: Base,
     smoothed: i64,
     count: u32,
     threshold: i64,
@@ -63,6 +75,8 @@ impl Default for Trend {
         Self {
             points: VecDeque::with_capacity(WINDOW),
             delay: 0,
+            delays: VecDeque::with_capacity(STANDING_WINDOW),
+            base: Base::default(),
             smoothed: 0,
             count: 0,
             threshold: THRESHOLD,
@@ -78,6 +92,11 @@ impl Trend {
     pub fn handle_step(&mut self, step: Step) -> Usage {
         self.count = (self.count + 1).min(MAX_COUNT);
         self.delay += step.arrived - step.sent;
+        if self.delays.len() == STANDING_WINDOW {
+            self.delays.pop_front();
+        }
+        self.delays.push_back(self.delay);
+        self.base.handle_delay(step.at, self.delay);
         self.smoothed = ((10 - SMOOTHING) * self.smoothed + SMOOTHING * self.delay) / 10;
         if self.points.len() == WINDOW {
             self.points.pop_front();
@@ -93,7 +112,17 @@ impl Trend {
         usage
     }
 
+    /// Whether even the least delayed of the last bursts waited.
+    fn has_standing_queue(&self) -> bool {
+        let (Some(least), Some(base)) = (self.delays.iter().min(), self.base.least()) else { return false };
+        least - base > STANDING
+    }
+
     fn detect(&mut self, sent: i64, previous: i64) -> Usage {
+        if !self.has_standing_queue() {
+            self.over = None;
+            return Usage::Normal;
+        }
         if self.gradient > self.threshold {
             // The trend crossed the threshold somewhere between the two bursts.
             let (lasted, count) = self.over.map_or((sent / 2, 1), |(lasted, count)| (lasted + sent, count + 1));
@@ -118,6 +147,29 @@ impl Trend {
         let passed = ((at - moved) as f64 / 1000.0).clamp(0.0, MAX_MOVE);
         self.threshold += (factor * distance as f64 * passed) as i64;
         self.threshold = self.threshold.clamp(THRESHOLDS.0, THRESHOLDS.1);
+    }
+}
+
+/// The least delay of the last while: of this period and the one before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Base {
+    began: Option<i64>,
+    before: Option<i64>,
+    current: Option<i64>,
+}
+
+impl Base {
+    fn handle_delay(&mut self, at: i64, delay: i64) {
+        let began = *self.began.get_or_insert(at);
+        if at - began >= BASE_TIME {
+            self.began = Some(at);
+            self.before = self.current.take();
+        }
+        self.current = Some(self.current.map_or(delay, |least| least.min(delay)));
+    }
+
+    fn least(&self) -> Option<i64> {
+        self.before.into_iter().chain(self.current).min()
     }
 }
 
@@ -168,6 +220,26 @@ mod tests {
         let (mut trend, mut at) = (Trend::default(), 0);
         let jitter = (0..2_000).map(|n| if n % 2 == 0 { 4_000 } else { -4_000 });
         assert_eq!(run(&mut trend, &mut at, jitter, Usage::Over), None);
+    }
+
+    #[test]
+    fn a_link_that_holds_some_bursts_back_is_normal() {
+        let (mut trend, mut at) = (Trend::default(), 0);
+        let mut random = crate::media::random::Random::new(7);
+        let mut held = 0;
+        let jitter: Vec<i64> = (0..5_000)
+            .map(|_| {
+                let now = (random.next() % 50_000).cast_signed();
+                now - std::mem::replace(&mut held, now)
+            })
+            .collect();
+        let mut over = 0;
+        for change in jitter {
+            at += 10_000 + change;
+            let step = Step { sent: 10_000, arrived: 10_000 + change, at };
+            over += usize::from(trend.handle_step(step) == Usage::Over);
+        }
+        assert!(over <= 5, "{over} times over-use in 50 s");
     }
 
     #[test]
