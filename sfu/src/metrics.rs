@@ -171,8 +171,8 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("worker_events_dropped", "Events that did not fit control's queue", None, own(|r| r.events_dropped)),
         ("media_connections_hung_up", "TCP connections without a client of ours", None, own(|r| r.strangers)),
         (
-            "relayed_bursts",
-            "Bursts of a track given to another media thread",
+            "relayed_messages",
+            "Messages about tracks given to other media threads",
             None,
             sum(|stats| stats.relay.sent.packets),
         ),
@@ -220,7 +220,7 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
     let help = "Datagrams that came and were dropped, by reason";
     let kind = ConstCounter::new(0_u64).metric_type();
     let mut metric = encoder.encode_descriptor("dropped_packets", help, None, kind)?;
-    let reasons: [Reason; 17] = [
+    let reasons: [Reason; 18] = [
         ("malformed", |stats| stats.dropped.malformed),
         ("unknown_path", |stats| stats.dropped.unknown_path),
         ("unknown_ufrag", |stats| stats.dropped.unknown_ufrag),
@@ -234,6 +234,7 @@ fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport])
         ("duplicate", |stats| stats.dropped.duplicate),
         ("muted", |stats| stats.dropped.muted),
         ("unheard", |stats| stats.dropped.unheard),
+        ("unrelated", |stats| stats.dropped.unrelated),
         ("no_codec", |stats| stats.dropped.no_codec),
         ("unsealable", |stats| stats.dropped.unsealable),
         ("no_path", |stats| stats.dropped.no_path),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-/// Between two looks while much comes: the most this adds to a packet's delay.
+/// Between two looks while much comes. It and the sleeper's own lateness are the most this adds to a packet's delay.
 const INTERVAL: Duration = Duration::from_micros(500);
 /// Looks closer than this mean that much comes.
 const DENSE: Duration = Duration::from_micros(250);

@@ -41,8 +41,9 @@ use crate::program::EndsTheProcess;
 /// Orders of ours a worker may be behind on: those of a whole call's start fit many times over. The network cannot fill
 /// this queue.
 const ORDERS_SIZE: usize = 16 * 1024;
-/// Datagrams from elsewhere (TCP, other workers' sockets) and bursts of other workers' tracks a worker may be behind on;
-/// losing some is what UDP does anyway.
+/// Bursts of other workers' tracks a worker may be behind on. The network cannot fill this queue with anything else.
+const RELAYS_SIZE: usize = 4 * 1024;
+/// Datagrams from elsewhere (TCP, other workers' sockets) a worker may be behind on; losing some is what UDP does anyway.
 const DATAGRAMS_SIZE: usize = 4 * 1024;
 
 /// Most workers: the number has to fit the first character of an ICE user name.
@@ -116,6 +117,7 @@ pub enum StartError {
 #[derive(Debug, Clone)]
 pub struct WorkerHandle {
     orders: SyncSender<Inbox>,
+    relays: SyncSender<Inbox>,
     datagrams: SyncSender<Inbox>,
     waker: Arc<Waker>,
     dropped: Arc<AtomicU64>,
@@ -129,8 +131,11 @@ impl WorkerHandle {
 
     /// Leaves a message for when the worker wakes, as [`send`](Self::send) does.
     fn queue(&self, message: Inbox) -> bool {
-        let is_media = matches!(message, Inbox::Datagram { .. } | Inbox::Relay(_));
-        let queue = if is_media { &self.datagrams } else { &self.orders };
+        let queue = match message {
+            Inbox::Datagram { .. } => &self.datagrams,
+            Inbox::Relay(_) => &self.relays,
+            _ => &self.orders,
+        };
         let queued = queue.try_send(message).is_ok();
         self.dropped.fetch_add(u64::from(!queued), Ordering::Relaxed);
         queued
@@ -170,9 +175,11 @@ impl Workers {
             let poll = mio::Poll::new().map_err(|source| StartError::Poll { source })?;
             let waker = Waker::new(poll.registry(), run::WAKE).map_err(|source| StartError::Poll { source })?;
             let (orders, taken_orders) = sync_channel(ORDERS_SIZE);
+            let (relays, taken_relays) = sync_channel(RELAYS_SIZE);
             let (datagrams, taken_datagrams) = sync_channel(DATAGRAMS_SIZE);
-            handles.push(WorkerHandle { orders, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
-            parts.push((socket, poll, [taken_orders, taken_datagrams]));
+            let messages = run::Messages { orders: taken_orders, relays: taken_relays, datagrams: taken_datagrams };
+            handles.push(WorkerHandle { orders, relays, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
+            parts.push((socket, poll, messages));
         }
         let steering = Steering::new(&parts[0].0, count).map_err(|source| StartError::Steering { source })?;
         let mut threads = Vec::with_capacity(count);

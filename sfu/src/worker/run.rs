@@ -39,6 +39,17 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// After control's queue was full: long enough for control to empty it, too short for a client to notice.
 const EVENTS_PAUSE: Duration = Duration::from_millis(5);
 
+/// A wait shorter than this was none: something had come before.
+const AT_ONCE: Duration = Duration::from_micros(20);
+
+/// What others tell a worker.
+#[derive(Debug)]
+pub struct Messages {
+    pub orders: Receiver<Inbox>,
+    pub relays: Receiver<Inbox>,
+    pub datagrams: Receiver<Inbox>,
+}
+
 /// What a media thread is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -47,13 +58,22 @@ pub struct Parts {
     pub engine: Engine,
     pub socket: MediaSocket,
     pub poll: Poll,
-    /// Orders first, then datagrams from elsewhere.
-    pub messages: [Receiver<Inbox>; 2],
+    pub messages: Messages,
     /// Every worker of the process, this one included.
     pub others: Vec<WorkerHandle>,
     pub events: mpsc::Sender<WorkerEvent>,
     pub stun_answers: mpsc::Sender<StunAnswer>,
     pub clock: Clock,
+}
+
+/// What one look at the socket brought.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    datagrams: usize,
+    /// There may be more.
+    more: bool,
+    /// Of the time it took.
+    slept: Duration,
 }
 
 #[derive(Debug)]
@@ -63,7 +83,7 @@ pub struct Worker {
     socket: MediaSocket,
     batch: Batch,
     poll: Poll,
-    messages: [Receiver<Inbox>; 2],
+    messages: Messages,
     others: Vec<WorkerHandle>,
     events: mpsc::Sender<WorkerEvent>,
     stun_answers: mpsc::Sender<StunAnswer>,
@@ -78,6 +98,8 @@ pub struct Worker {
     /// Since when pauses are counted.
     born: Instant,
     delay: DelayHistogram,
+    /// Of this round: bursts that another worker gave, and when the first of them had arrived there.
+    relayed: Option<(Time, u64)>,
     busy_total: Duration,
     /// Control's queue was full: events wait for room in it.
     events_wait: bool,
@@ -117,6 +139,7 @@ impl Worker {
             gathering: Gathering::default(),
             born: Instant::now(),
             delay: DelayHistogram::default(),
+            relayed: None,
             busy_total: Duration::ZERO,
             events_wait: false,
             reports_dropped: 0,
@@ -140,6 +163,7 @@ impl Worker {
                 thread::sleep(pause);
             }
             let wait = if more { Duration::ZERO } else { self.wait() };
+            let asked = Instant::now();
             if let Err(error) = self.poll.poll(&mut ready, Some(wait))
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
@@ -147,16 +171,15 @@ impl Worker {
                 return;
             }
             let started = Instant::now();
+            let Some(inbox_full) = self.take_messages(self.clock.now()) else { return };
+            let Taken { datagrams, more: socket_full, slept } = self.take_pictures();
             let now = self.clock.now();
-            let Some(inbox_full) = self.take_messages(now) else { return };
-            let (datagrams, socket_full) = self.take_pictures(now);
             self.engine.handle_timeout(now);
             self.emit();
-            if datagrams > 0 {
-                self.delay.record(pause + started.elapsed(), datagrams as u64);
-            }
+            let waited = if started - asked < AT_ONCE { pause } else { Duration::ZERO };
+            self.record_delays(waited + started.elapsed(), datagrams as u64);
             more = inbox_full || socket_full;
-            self.busy_total += started.elapsed();
+            self.busy_total += started.elapsed().saturating_sub(slept);
             self.report_when_due(now);
             pause = if more { Duration::ZERO } else { self.pause(started, datagrams) };
         }
@@ -166,6 +189,16 @@ impl Worker {
     fn pause(&mut self, started: Instant, n_datagrams: usize) -> Duration {
         let began = started.duration_since(self.born);
         self.gathering.pause(began, n_datagrams, self.born.elapsed())
+    }
+
+    /// Notes how long what this round took in was under way.
+    fn record_delays(&mut self, of_datagrams: Duration, n_datagrams: u64) {
+        if n_datagrams > 0 {
+            self.delay.record(of_datagrams, n_datagrams);
+        }
+        if let Some((arrival, bursts)) = self.relayed.take() {
+            self.delay.record(self.clock.now().since(arrival), bursts);
+        }
     }
 
     /// How long nothing has to be done.
@@ -178,30 +211,56 @@ impl Worker {
     /// Whether there may be more; `None` when the thread is to end.
     fn take_messages(&mut self, now: Time) -> Option<bool> {
         for _ in 0..MAX_MESSAGES {
-            let [orders, datagrams] = &self.messages;
-            let Ok(message) = orders.try_recv().or_else(|_| datagrams.try_recv()) else { return Some(false) };
-            match message {
-                Inbox::Command(command) => self.engine.handle_command(now, command),
-                Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
-                Inbox::Relay(message) => self.engine.handle_relay(now, message),
-                Inbox::Route { path, worker } => self.routes.learn(path, worker),
-                Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
-                Inbox::TcpClosed { path } => {
-                    self.outlet.close(&path);
-                    self.engine.handle_path_closed(now, path);
-                }
-                Inbox::StunRequest { server, datagram } => {
-                    let path = Path::Udp { remote: server, local: None };
-                    self.stun_transaction = datagram.get(STUN_TRANSACTION).map(<[u8]>::to_vec);
-                    self.outlet.send_udp(&self.socket, &[Transmit { path, payload: datagram }]);
-                }
-                Inbox::Stop => {
-                    self.emit();
+            let Messages { relays, datagrams, .. } = &self.messages;
+            // Media is taken out first and handled last: what it belongs to was ordered before it was sent.
+            let media = relays.try_recv().or_else(|_| datagrams.try_recv()).ok();
+            let mut ordered = 0;
+            while ordered < MAX_MESSAGES
+                && let Ok(order) = self.messages.orders.try_recv()
+            {
+                ordered += 1;
+                if !self.take_message(now, order) {
                     return None;
                 }
             }
+            match media {
+                Some(message) => _ = self.take_message(now, message),
+                None if ordered < MAX_MESSAGES => return Some(false),
+                None => {}
+            }
         }
         Some(true)
+    }
+
+    /// False when the thread is to end.
+    fn take_message(&mut self, now: Time, message: Inbox) -> bool {
+        match message {
+            Inbox::Command(command) => self.engine.handle_command(now, command),
+            Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
+            Inbox::Relay(message) => {
+                if let Some(arrival) = message.arrival() {
+                    let (first, bursts) = self.relayed.unwrap_or((arrival, 0));
+                    self.relayed = Some((first.min(arrival), bursts + 1));
+                }
+                self.engine.handle_relay(now, message);
+            }
+            Inbox::Route { path, worker } => self.routes.learn(path, worker),
+            Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
+            Inbox::TcpClosed { path } => {
+                self.outlet.close(&path);
+                self.engine.handle_path_closed(now, path);
+            }
+            Inbox::StunRequest { server, datagram } => {
+                let path = Path::Udp { remote: server, local: None };
+                self.stun_transaction = datagram.get(STUN_TRANSACTION).map(<[u8]>::to_vec);
+                self.outlet.send_udp(&self.socket, &[Transmit { path, payload: datagram }]);
+            }
+            Inbox::Stop => {
+                self.emit();
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes a datagram that arrived elsewhere. When its check proved a client of ours, the worker `at` whose socket it
@@ -217,23 +276,21 @@ impl Worker {
         }
     }
 
-    /// Takes what came, and waits a moment for the rest of a picture that has begun. How many datagrams came, and whether
-    /// there may be more.
-    fn take_pictures(&mut self, now: Time) -> (usize, bool) {
-        let (mut total, mut more) = self.take_datagrams(now);
+    /// Takes what came, and waits a moment for the rest of a picture that has begun.
+    fn take_pictures(&mut self) -> Taken {
+        let (mut datagrams, mut more) = self.take_datagrams(self.clock.now());
+        let (mut latest, mut slept) = (datagrams, Duration::ZERO);
         for _ in 0..MAX_GLANCES {
-            if more || !self.engine.expects_more() {
+            if more || latest == 0 || !self.engine.expects_more() {
                 break;
             }
+            let began = Instant::now();
             thread::sleep(GLANCE);
-            let late;
-            (late, more) = self.take_datagrams(self.clock.now());
-            total += late;
-            if late == 0 {
-                break;
-            }
+            slept += began.elapsed();
+            (latest, more) = self.take_datagrams(self.clock.now());
+            datagrams += latest;
         }
-        (total, more)
+        Taken { datagrams, more, slept }
     }
 
     /// How many datagrams came, and whether there may be more.
@@ -270,6 +327,8 @@ impl Worker {
 
     /// Sends and tells what the engine has.
     fn emit(&mut self) {
+        // First, so that others send while this one does.
+        self.relay();
         while let Some(transmit) = self.engine.poll_transmit() {
             if transmit.path.is_tcp() {
                 self.outlet.send_tcp(transmit);
@@ -281,7 +340,6 @@ impl Worker {
             }
         }
         self.send_leaving();
-        self.relay();
         self.events_wait = !hand_over(&mut self.engine, self.index, &self.events);
     }
 

@@ -17,10 +17,10 @@ use sfu_core::engine::path::Path;
 use sfu_core::id::TransportKey;
 use sfu_core::time::Time;
 
-/// Clients the program tells apart. The kernel takes 4096 instructions (`BPF_MAXINSNS`); a client takes less than three.
+/// Transports the program tells apart. The kernel takes 4096 instructions (`BPF_MAXINSNS`), and one takes up to 2.6.
 const MAX_CLIENTS: usize = 1400;
-/// Clients compared one by one where the search ends.
-const LEAF: usize = 4;
+/// Compared one by one where the search ends.
+const LEAF: usize = 8;
 /// A new program costs the kernel some tenths of a millisecond, and joins come in crowds.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// No socket has this number: the kernel chooses by its own hash.
@@ -35,6 +35,8 @@ pub struct Steering {
     socket: Option<OwnedFd>,
     clients: BTreeMap<TransportKey, (SocketAddrV4, usize)>,
     changed: bool,
+    /// Transports the kernel has room for; older ones give less memory (`net.core.optmem_max`).
+    limit: usize,
     /// No new program before.
     next: Time,
 }
@@ -46,7 +48,7 @@ impl Steering {
     /// Whatever keeps the process from having one more file descriptor.
     pub fn new(socket: &impl AsFd, n_workers: usize) -> io::Result<Self> {
         let socket = if n_workers > 1 { Some(socket.as_fd().try_clone_to_owned()?) } else { None };
-        Ok(Self { socket, clients: BTreeMap::new(), changed: true, next: Time::ZERO })
+        Ok(Self { socket, clients: BTreeMap::new(), changed: true, limit: MAX_CLIENTS, next: Time::ZERO })
     }
 
     /// The client of a transport of `worker` is at this path now.
@@ -73,9 +75,14 @@ impl Steering {
         self.changed = false;
         self.next = now + MIN_INTERVAL;
         let Some(socket) = &self.socket else { return };
-        if let Err(error) = attach(socket, &program(self.clients.values().copied())) {
-            tracing::info!(%error, "the kernel takes no program for its choice of media threads: datagrams are passed on");
-            self.socket = None;
+        while let Err(error) = attach(socket, &program(self.clients.values().copied(), self.limit)) {
+            if self.limit == 0 {
+                tracing::info!(%error, "the kernel takes no program for its choice of media threads: datagrams are passed on");
+                self.socket = None;
+                return;
+            }
+            self.limit /= 2;
+            tracing::info!(%error, limit = self.limit, "the kernel takes no longer program for its choice of media threads");
         }
     }
 }
@@ -84,18 +91,13 @@ impl Steering {
 ///
 /// Who is unknown comes to the first worker, where a small load is all there is ([`crate::control`] fills the workers
 /// one after the other). Once there are more clients than the program can name, unknown ones are spread.
-fn program(clients: impl Iterator<Item = (SocketAddrV4, usize)>) -> Vec<sock_filter> {
-    let of_others = clients.filter(|(_, worker)| *worker != 0);
-    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-    let mut otherwise = 0;
-    for (client, worker) in of_others {
-        if numbers.len() >= MAX_CLIENTS {
-            otherwise = BY_HASH;
-            break;
-        }
-        numbers.insert(number(*client.ip(), client.port()), worker as u32);
-    }
-    let numbers: Vec<(u32, u32)> = numbers.into_iter().collect();
+fn program(clients: impl Iterator<Item = (SocketAddrV4, usize)>, limit: usize) -> Vec<sock_filter> {
+    // Where two share an address, the newer one has it.
+    let numbers: BTreeMap<u32, u32> =
+        clients.map(|(client, worker)| (number(*client.ip(), client.port()), worker as u32)).collect();
+    let mut of_others = numbers.into_iter().filter(|(_, worker)| *worker != 0);
+    let numbers: Vec<(u32, u32)> = of_others.by_ref().take(limit).collect();
+    let otherwise = if limit == 0 || of_others.next().is_some() { BY_HASH } else { 0 };
     let mut program = load_number();
     search(&mut program, &numbers, otherwise);
     program
@@ -229,7 +231,28 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_takes_the_longest_program_and_unknown_clients_are_spread() {
+    fn no_program_is_longer_than_a_kernel_may_take() {
+        const BPF_MAXINSNS: usize = 4096;
+        for n in 0..=MAX_CLIENTS as u32 {
+            let clients = (0..n).map(|at| (SocketAddrV4::new(Ipv4Addr::from_bits(0x0a00_0000 + at), 40_000), 1));
+            let length = program(clients, MAX_CLIENTS).len();
+            assert!(length <= BPF_MAXINSNS, "{n} clients take {length} instructions");
+        }
+    }
+
+    #[test]
+    fn an_address_belongs_to_who_had_it_last() {
+        let (sockets, server) = group(2);
+        let mut steering = Steering::new(&sockets[0], sockets.len()).unwrap();
+        let (socket, path) = client(server);
+        steering.insert(TransportKey(1), path, 1);
+        steering.insert(TransportKey(2), path, 0);
+        steering.apply(Time::ZERO);
+        assert_eq!(arrives_at(&sockets, &socket), [0]);
+    }
+
+    #[test]
+    fn the_kernel_takes_the_longest_program_and_others_are_spread() {
         let (sockets, server) = group(2);
         let mut steering = Steering::new(&sockets[0], sockets.len()).unwrap();
         let (socket, path) = client(server);
@@ -239,8 +262,8 @@ mod tests {
             steering.insert(TransportKey(number), Path::Udp { remote, local: None }, 1);
         }
         steering.apply(Time::ZERO);
-        assert!(steering.socket.is_some(), "the program was refused");
-        assert_eq!(arrives_at(&sockets, &socket), [1]);
+        assert!(steering.socket.is_some(), "every program was refused");
+        assert!((0..2).contains(&arrives_at(&sockets, &socket)[0]));
         let strangers: Vec<_> = (0..60).map(|_| client(server).0).collect();
         let at_first = strangers.iter().filter(|stranger| arrives_at(&sockets, stranger) == [0]).count();
         assert!((10..50).contains(&at_first), "{at_first} of 60 came to the first of two");

@@ -40,5 +40,5 @@ async fn every_packet_of_a_screen_arrives_beside_a_voice() {
 #[tokio::test]
 async fn every_packet_arrives_in_a_call_on_three_threads() {
     let server = server!("info", &["--workers", "3", "--people-per-worker", "3"]);
-    run(&server, Scenario { name: "threads", about: "", calls: 1, people: 8, voices: 2, screens: 1 }).await;
+    run(&server, Scenario { name: "threads", people: 8, ..Scenario::of(2, 1) }).await;
 }

@@ -24,7 +24,7 @@ async fn people_on_different_threads_hear_each_other() {
             ear.hears(&mouth.voice()).await;
         }
     }
-    let relayed = server.metric("calls_sfu_relayed_bursts_total", "").await;
+    let relayed = server.metric("calls_sfu_relayed_messages_total", "").await;
     assert!(relayed > 0.0, "nothing went from thread to thread");
 }
 

@@ -108,15 +108,21 @@ impl Engine {
         }
     }
 
-    /// A layer is sent by another stream now: who gets it has to begin anew.
-    pub(super) fn handle_source_replaced(&mut self, index: TrackIndex, layer: u8) {
-        let Some(track) = self.tracks.get_mut(index) else { return };
+    /// Nothing of a layer is forwarded until its next keyframe.
+    pub(super) fn interrupt_layer(&mut self, index: TrackIndex, layer: u8) {
+        let Some(track) = self.tracks.get(index) else { return };
         for subscription in &track.subscriptions {
             let subscription = self.subscriptions.get_mut(*subscription);
             if let Some(subscription) = subscription.filter(|subscription| subscription.current == Some(layer)) {
                 subscription.interrupt();
             }
         }
+    }
+
+    /// A layer is sent by another stream now: who gets it has to begin anew.
+    pub(super) fn handle_source_replaced(&mut self, index: TrackIndex, layer: u8) {
+        self.interrupt_layer(index, layer);
+        let Some(track) = self.tracks.get_mut(index) else { return };
         let is_wanted = track.is_video() && !track.subscriptions.is_empty();
         if let Some(layer) = track.layer_mut(layer).filter(|_| is_wanted) {
             layer.keyframe.want();

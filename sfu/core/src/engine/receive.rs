@@ -5,7 +5,7 @@ use super::arena::{TrackIndex, TransportIndex};
 use super::burst::Fresh;
 use super::event::Event;
 use super::path::Path;
-use super::track::{Source, Track};
+use super::track::{Origin, Source, Track};
 use super::transport::{MAX_ROUTES, Route, Transport};
 use crate::id::Ssrc;
 use crate::media::extension::{Kind, Located};
@@ -251,7 +251,8 @@ impl Engine {
             return;
         }
         let Some(track) = self.tracks.get(index) else { return };
-        let ends = header.marker || !track.is_video();
+        // What a peer relays comes as bursts that wait for nothing.
+        let ends = header.marker || !track.is_video() || matches!(track.origin, Origin::Peer(_));
         if track.holds_back(source_id, sequence) {
             self.output.stats.dropped.unheard += 1;
             // Peers decide for themselves who is heard.

@@ -114,6 +114,14 @@ impl RelayedPackets {
 }
 
 impl RelayMessage {
+    /// When the first of its fresh packets arrived, if it has some.
+    pub fn arrival(&self) -> Option<Time> {
+        match &self.content {
+            Content::Fresh(packets) => packets.iter().next().map(|packet| packet.arrival),
+            _ => None,
+        }
+    }
+
     /// Bytes of media it carries.
     pub fn size(&self) -> usize {
         match &self.content {

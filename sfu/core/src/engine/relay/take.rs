@@ -63,7 +63,9 @@ impl Engine {
         self.forward_burst(now);
         let Some(track) = self.tracks.get_mut(index) else { return false };
         track.start_source(&self.config, stream.layer, stream.source, (stream.ssrc, stream.clock_rate));
-        self.handle_source_replaced(index, stream.layer);
+        // Whoever waits for one of its pictures asks; a layer that nobody watches, or that is off, needs none.
+        self.interrupt_layer(index, stream.layer);
+        self.retarget_all(now, index);
         self.schedule_relayed(now, index);
         true
     }
@@ -73,6 +75,12 @@ impl Engine {
         if !self.meet_stream(now, index, stream) {
             self.output.stats.dropped.unrelated += 1;
             return;
+        }
+        if self.tracks.get(index).is_some_and(|track| track.muted)
+            && let Some(track) = self.tracks.get(index).map(|track| track.description.track)
+        {
+            // Nothing is relayed of a muted track: that it no longer is was lost on the way.
+            self.set_muted(now, track, false);
         }
         for packet in packets.iter() {
             let Some((header, located)) = self.read_relayed(index, &packet) else { continue };
