@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DtlsRole;
 use super::certificate::Fingerprint;
-use super::dtls::{Dtls, DtlsEnd, DtlsIdentity, DtlsOutput, DtlsRestoreError, DtlsState};
+use super::dtls::{Dtls, DtlsCheckpoint, DtlsEnd, DtlsIdentity, DtlsOutput, DtlsRestoreError, DtlsState};
 use super::sctp::{
     ChannelError, ChannelId, ChannelOptions, DataChannel, NotReady, Sctp, SctpEnd, SctpOutput, SctpState, Sent,
 };
@@ -88,6 +88,25 @@ pub struct AssociationState {
     peer: Fingerprint,
     /// `None` if it had no data channels.
     sctp: Option<SctpState>,
+}
+
+/// An association of some time ago, for the case that its owner dies. Carries its keys.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssociationCheckpoint {
+    dtls: DtlsCheckpoint,
+    peer: Fingerprint,
+    sctp: Option<SctpState>,
+}
+
+impl AssociationCheckpoint {
+    /// The state to go on with after the owner's death, in the takeover of this number, counted from 1. Channels stay,
+    /// messages under way are lost: SCTP restarts.
+    ///
+    /// # Errors
+    /// [`DtlsRestoreError`] if the state was damaged.
+    pub fn take_over(self, takeover: u32) -> Result<AssociationState, DtlsRestoreError> {
+        Ok(AssociationState { dtls: self.dtls.take_over(takeover)?, peer: self.peer, sctp: self.sctp })
+    }
 }
 
 /// Why an association was not exported. It comes back unharmed.
@@ -259,6 +278,14 @@ impl Association {
                 Err(ExportError::NotEstablished(Box::new(association)))
             }
         }
+    }
+
+    /// A copy for the case that this process dies. `None` unless connected.
+    pub fn checkpoint(&self) -> Option<AssociationCheckpoint> {
+        let Trust::Verified { peer } = self.trust else { return None };
+        let sctp = self.sctp.export_for_restart();
+        let dtls = self.dtls.checkpoint().filter(|_| !self.closed)?;
+        Some(AssociationCheckpoint { dtls, peer, sctp: (!sctp.is_empty()).then_some(sctp) })
     }
 
     /// Goes on where the exported association stopped. `identity` has to be the one it was made with.

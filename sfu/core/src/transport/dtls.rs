@@ -4,6 +4,7 @@
 //! data, the end. The library's network input passes [`intake`](mod@intake) first, which bounds what the library does
 //! not. Whether the peer's certificate is the right one is for the caller to say.
 
+mod checkpoint;
 mod clock;
 mod config;
 mod hello;
@@ -23,6 +24,7 @@ use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error as LibraryError;
 use serde::{Deserialize, Serialize};
 
+pub use checkpoint::DtlsCheckpoint;
 pub use config::{DtlsConfigError, DtlsIdentity};
 
 use self::clock::instant;

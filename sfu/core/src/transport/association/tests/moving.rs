@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::faults::numbers;
 use super::network::{Faults, Network};
-use crate::transport::association::{Association, AssociationState, ExportError, SctpExport};
+use crate::transport::association::{Association, AssociationCheckpoint, AssociationState, ExportError, SctpExport};
 use crate::transport::sctp::Reliability;
 
 /// Moves an end through its written form; false if SCTP was not ready.
@@ -76,6 +76,39 @@ fn a_restarted_association_keeps_its_channels() {
         network.run_until(Duration::from_secs(5), |n| n.ends.iter().all(|end| end.messages.len() == 1));
         assert!(network.ends.iter().all(|end| end.opened.len() == 1 && end.channels_closed.is_empty()));
     }
+}
+
+#[test]
+fn an_association_goes_on_after_its_owner_died_and_uses_no_record_number_twice() {
+    let (mut network, channel) = Network::with_channel(Reliability::Reliable);
+    let written = serde_json::to_string(&network.ends[1].association().checkpoint().unwrap()).unwrap();
+    for takeover in 1..=2 {
+        // What is said now is not in the checkpoint.
+        let now = network.now;
+        for _ in 0..20 {
+            network.ends[1].association().send(now, channel, b"before", false).unwrap();
+        }
+        network.run_for(Duration::from_secs(1));
+        let read: AssociationCheckpoint = serde_json::from_str(&written).unwrap();
+        let state = read.take_over(takeover).unwrap();
+        let now = network.now;
+        let end = &mut network.ends[1];
+        end.put(Association::restore(state, end.identity.clone(), now).unwrap());
+        network.run_for(Duration::from_secs(2));
+        let (now, heard) = (network.now, network.ends.each_ref().map(|end| end.messages.len()));
+        for end in &mut network.ends {
+            end.association().send(now, channel, b"after", false).unwrap();
+        }
+        network.run_for(Duration::from_secs(5));
+        for (end, heard) in network.ends.iter().zip(heard) {
+            assert_eq!(end.messages.len(), heard + 1);
+            assert!(end.opened.len() == 1 && end.channels_closed.is_empty() && end.closed.is_none());
+        }
+    }
+    let of_server = network.seen.iter().filter(|(to, datagram)| *to == 0 && datagram[0] == 23);
+    let numbers: Vec<&[u8]> = of_server.map(|(_, datagram)| &datagram[3..11]).collect();
+    assert!(numbers.len() > 40);
+    assert_eq!(numbers.iter().collect::<std::collections::BTreeSet<_>>().len(), numbers.len());
 }
 
 #[test]
