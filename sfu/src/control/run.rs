@@ -254,7 +254,10 @@ impl Control {
         let key = match &event {
             Event::Dtls { transport, .. }
             | Event::PathSelected { transport, .. }
-            | Event::ConsentLost { transport } => transport.0,
+            | Event::ConsentLost { transport }
+            | Event::HandoffAsked { transport }
+            | Event::HandedOver { transport }
+            | Event::TakenUp { transport, .. } => transport.0,
             Event::TrackQuality { track, .. } | Event::LayerStarted { track, .. } => track.0,
             Event::SubscriptionQuality { subscription, .. }
             | Event::SubscriptionStarted { subscription }
@@ -309,7 +312,13 @@ impl Control {
                     session.tell_stream_state(subscription, proto::StreamState::Active);
                 });
             }
-            Event::LayerStarted { .. } | Event::SubscriptionStarted { .. } | Event::AudioLevels(_) => (),
+            // Nothing is offered to other engines yet, so that none asks or tells.
+            Event::HandoffAsked { .. }
+            | Event::HandedOver { .. }
+            | Event::TakenUp { .. }
+            | Event::LayerStarted { .. }
+            | Event::SubscriptionStarted { .. }
+            | Event::AudioLevels(_) => (),
         }
     }
 

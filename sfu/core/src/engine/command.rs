@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
+use super::handoff::Enclosed;
 use crate::id::{AudioGroupKey, Mid, PeerKey, Rid, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use crate::transport::ice::IceCredentials;
 use crate::transport::srtp::SrtpKeys;
@@ -34,6 +35,24 @@ pub enum Command {
     /// The transport and everything on it ends.
     RemoveTransport {
         transport: TransportKey,
+    },
+    /// The transport may move to another engine, which asks for it when the client comes there.
+    OfferTransport {
+        transport: TransportKey,
+        to: PeerKey,
+    },
+    /// Another engine has the transport. Answer checks for these credentials, and take it over when the client sends more
+    /// than plain checks.
+    AwaitTransport {
+        transport: TransportKey,
+        ice: IceCredentials,
+        owner: PeerKey,
+    },
+    /// Hand the transport over to whom it was offered, since that one asked
+    /// ([`HandoffAsked`](super::event::Event::HandoffAsked)). What is enclosed comes out there.
+    HandOver {
+        transport: TransportKey,
+        enclosed: Enclosed,
     },
     /// What a client sends on an m-line, or what another engine relays, becomes a track. Repeating it with the same key
     /// changes the description.

@@ -4,7 +4,9 @@ use super::Engine;
 use super::allowance::Rate;
 use super::arena::TransportIndex;
 use super::event::Event;
+use super::handoff::{Handoff, Ownership};
 use super::path::Path;
+use super::relay::message::RelayMessage;
 use crate::time::Time;
 use crate::transport::ice::{peek_ufrag, respond};
 
@@ -35,15 +37,24 @@ impl Engine {
             dropped.too_fast += 1;
             return;
         }
-        self.output.stats.checks += 1;
-        self.output.transmit(path, answer.reply, |stats| &mut stats.sent.stun);
-        if !answer.accepted {
-            return;
+        // As long as the path is not ours to use, the client must not be told that it is chosen.
+        let is_held = answer.nominated && !self.admit_nomination(now, index, path, datagram);
+        if !is_held {
+            self.output.stats.checks += 1;
+            self.output.transmit(path, answer.reply, |stats| &mut stats.sent.stun);
         }
+        if answer.accepted {
+            self.note_check(now, index, path, ufrag, answer.nominated && !is_held);
+        }
+    }
+
+    /// An authentic check proved a path.
+    fn note_check(&mut self, now: Time, index: TransportIndex, path: Path, ufrag: &str, nominated: bool) {
+        let Some(transport) = self.transports.get_mut(index) else { return };
         if let Some(old) = transport.confirm_credentials(ufrag) {
             self.index.ufrags.remove(&old.ufrag);
         }
-        let checked = transport.connectivity.handle_check(now, path, answer.nominated);
+        let checked = transport.connectivity.handle_check(now, path, nominated);
         let key = transport.key;
         self.schedule_transport(now, index);
         if let Some(evicted) = checked.evicted {
@@ -63,7 +74,8 @@ impl Engine {
     /// Hands DTLS from a proven path to control.
     pub(super) fn handle_dtls(&mut self, now: Time, path: Path, datagram: &[u8]) {
         self.output.stats.received.dtls.add(datagram.len());
-        let Some(transport) = self.index.paths.get(&path).and_then(|index| self.transports.get_mut(*index)) else {
+        let index = self.index.paths.get(&path).copied();
+        let Some((index, transport)) = index.and_then(|index| Some((index, self.transports.get_mut(index)?))) else {
             self.output.stats.dropped.unknown_path += 1;
             return;
         };
@@ -71,11 +83,19 @@ impl Engine {
             self.output.stats.dropped.too_fast += 1;
             return;
         }
-        self.output.event(Event::Dtls { transport: transport.key, datagram: datagram.to_vec() });
+        let key = transport.key;
+        if self.admit_dtls(now, index, path, datagram, 0) {
+            self.output.event(Event::Dtls { transport: key, datagram: datagram.to_vec() });
+        }
     }
 
     /// Sends DTLS of control's on the transport's path.
     pub(super) fn send_dtls(&mut self, index: TransportIndex, datagram: Vec<u8>) {
+        if let Some(transport) = self.transports.get(index)
+            && let Ownership::Outgoing { successor } = transport.ownership
+        {
+            return self.output.relay(successor, RelayMessage::transport(transport.key, Handoff::Dtls(datagram)));
+        }
         let Some(path) = self.transports.get(index).and_then(|transport| transport.connectivity.selected()) else {
             self.output.stats.dropped.no_path += 1;
             return;

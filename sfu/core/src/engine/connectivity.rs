@@ -93,6 +93,19 @@ impl Connectivity {
         self.selected.is_some()
     }
 
+    /// Nothing is sent until a path is checked from now on. What is still under way on the others is the client's.
+    pub const fn start_over(&mut self, now: Time) {
+        self.selected = None;
+        self.nominated = false;
+        self.last_check = now;
+        self.consent_lost = false;
+    }
+
+    /// Whether a check came on the path at this time or later.
+    pub fn is_checked_since(&self, path: &Path, since: Time) -> bool {
+        self.paths.iter().any(|known| known.path == *path && known.last_check >= since)
+    }
+
     /// The path to send on; none without consent, when nothing may be sent (RFC 7675, section 5.1).
     pub const fn selected(&self) -> Option<Path> {
         if self.consent_lost { None } else { self.selected }
@@ -145,6 +158,19 @@ mod tests {
         assert_eq!(connectivity.paths().count(), MAX_PATHS);
         assert!(connectivity.paths().any(|known| known == path(0)));
         assert!(connectivity.paths().any(|known| known == path(99)));
+    }
+
+    #[test]
+    fn starting_over_waits_for_a_check_and_keeps_what_is_known() {
+        let mut connectivity = Connectivity::new(Time::ZERO);
+        connectivity.handle_check(Time::ZERO, path(1), true);
+        connectivity.handle_check(Time::ZERO, path(2), false);
+        let now = Time::from_millis(5);
+        connectivity.start_over(now);
+        assert_eq!((connectivity.selected(), connectivity.paths().count()), (None, 2));
+        assert!(!connectivity.is_checked_since(&path(1), now));
+        assert!(connectivity.handle_check(now, path(1), false).selected);
+        assert!(connectivity.is_checked_since(&path(1), now) && !connectivity.is_checked_since(&path(2), now));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the engine tells control.
 
+use crate::engine::handoff::Enclosed;
 use crate::engine::path::Path;
 use crate::id::{Rid, SubscriptionKey, TrackKey, TransportKey};
 
@@ -18,6 +19,20 @@ pub enum Event {
     /// No check has been answered for the consent time (RFC 7675): the client is gone or its network is.
     ConsentLost {
         transport: TransportKey,
+    },
+    /// The engine a transport was offered to wants it: the client is there.
+    HandoffAsked {
+        transport: TransportKey,
+    },
+    /// Another engine has the transport from now on. What is left of it here passes stragglers on; remove it when no more
+    /// come.
+    HandedOver {
+        transport: TransportKey,
+    },
+    /// This engine has the transport from now on.
+    TakenUp {
+        transport: TransportKey,
+        enclosed: Enclosed,
     },
     /// A layer's first packet arrived; `rid` is `None` without simulcast.
     LayerStarted {

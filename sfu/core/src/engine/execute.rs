@@ -25,6 +25,9 @@ impl Engine {
                 }
             }
             Command::RemoveTransport { transport } => self.remove_transport(transport),
+            Command::OfferTransport { transport, to } => self.offer_transport(transport, to),
+            Command::AwaitTransport { transport, ice, owner } => self.await_transport(now, transport, ice, owner),
+            Command::HandOver { transport, enclosed } => self.hand_over(now, transport, enclosed),
             Command::Publish(publish) => self.publish(now, &publish),
             Command::Unpublish { track } => self.unpublish(track),
             Command::SetMuted { track, muted } => self.set_muted(now, track, muted),
@@ -37,7 +40,7 @@ impl Engine {
         }
     }
 
-    fn add_transport(&mut self, now: Time, key: TransportKey, ice: IceCredentials) {
+    pub(super) fn add_transport(&mut self, now: Time, key: TransportKey, ice: IceCredentials) {
         if self.index.transports.contains_key(&key) {
             return;
         }
@@ -49,7 +52,7 @@ impl Engine {
         self.schedule_transport(now, index);
     }
 
-    fn restart_ice(&mut self, key: TransportKey, ice: IceCredentials) {
+    pub(super) fn restart_ice(&mut self, key: TransportKey, ice: IceCredentials) {
         let Some(index) = self.index.transports.get(&key).copied() else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
         if transport.credentials == ice {
@@ -69,7 +72,7 @@ impl Engine {
     fn install_keys(&mut self, now: Time, key: TransportKey, keys: SrtpKeys) {
         let Some(index) = self.index.transports.get(&key).copied() else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
-        if transport.srtp.is_some() {
+        if transport.srtp.is_some() || !transport.ownership.is_owner() {
             tracing::warn!(transport = key.0, "keys were installed before");
             return;
         }
@@ -153,7 +156,7 @@ impl Engine {
         Some(index)
     }
 
-    fn unpublish(&mut self, key: TrackKey) {
+    pub(super) fn unpublish(&mut self, key: TrackKey) {
         if let Some(index) = self.index.tracks.get(&key).copied() {
             self.remove_track(index);
         }
@@ -245,13 +248,13 @@ impl Engine {
         (subscription.stream, subscription.rtx_stream) = (Some(stream), repair);
     }
 
-    fn unsubscribe(&mut self, key: SubscriptionKey) {
+    pub(super) fn unsubscribe(&mut self, key: SubscriptionKey) {
         if let Some(index) = self.index.subscriptions.get(&key).copied() {
             self.remove_subscription(index);
         }
     }
 
-    fn remove_subscription(&mut self, index: SubscriptionIndex) {
+    pub(super) fn remove_subscription(&mut self, index: SubscriptionIndex) {
         let Some(subscription) = self.subscriptions.remove(index) else { return };
         self.index.subscriptions.remove(&subscription.description.subscription);
         if let Some(track) = self.tracks.get_mut(subscription.track) {

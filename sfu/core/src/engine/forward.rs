@@ -191,6 +191,24 @@ impl Subscription {
         align(original.now, last, (old, offsets.timestamp), new, timestamp)
     }
 
+    /// Sends a packet that belongs to what is being forwarded, unless that has been done.
+    pub(super) fn send_if_missing(
+        &mut self,
+        now: Time,
+        track: &Track,
+        sequence: u64,
+        transport: &mut Transport,
+        output: &mut Output,
+        copy: &mut Vec<u8>,
+    ) {
+        let Some(original) = self.current.and_then(|layer| Original::new(now, track, layer, sequence)) else { return };
+        let number = self.rewriter.number_of(original.source.id, sequence);
+        let is_missing = number.zip(self.stream).zip(transport.srtp.as_ref());
+        if is_missing.is_some_and(|((number, stream), srtp)| srtp.sealer.is_fresh(stream, number)) {
+            self.send(&original, transport, output, copy);
+        }
+    }
+
     /// Sends the packet, if it belongs to what is being forwarded.
     fn send(&mut self, original: &Original<'_>, transport: &mut Transport, output: &mut Output, copy: &mut Vec<u8>) {
         let Original { now, packet, source, .. } = *original;

@@ -7,8 +7,9 @@
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
 //! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
 //! `forward` writes a copy for each subscriber of what `svc` leaves to it, `feedback` reads RTCP and has `resend` answer
-//! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `report`
-//! writes RTCP when `schedule` says that it is time, `execute` does what control commands.
+//! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `handoff` has
+//! a session move to one of them, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
+//! commands.
 
 mod adapt;
 mod allowance;
@@ -35,6 +36,7 @@ mod transport;
 
 pub mod command;
 pub mod event;
+pub mod handoff;
 pub mod path;
 pub mod relay;
 

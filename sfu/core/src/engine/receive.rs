@@ -36,6 +36,14 @@ impl Engine {
             dropped.unknown_path += 1;
             return;
         };
+        if self.admit_media(now, index, path, datagram, 0) {
+            self.open_rtp(now, index, datagram);
+        }
+    }
+
+    /// Opens a media packet that is ours.
+    pub(super) fn open_rtp(&mut self, now: Time, index: TransportIndex, datagram: &mut [u8]) {
+        let dropped = &mut self.output.stats.dropped;
         let Some(srtp) = self.transports.get_mut(index).and_then(|transport| transport.srtp.as_mut()) else {
             dropped.no_keys += 1;
             return;

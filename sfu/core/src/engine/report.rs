@@ -19,7 +19,8 @@ impl Engine {
     /// Does what is due for one transport, and schedules what is next.
     pub(super) fn handle_transport_timeout(&mut self, now: Time, index: TransportIndex) {
         let Some(transport) = self.transports.get_mut(index) else { return };
-        if transport.connectivity.take_consent_lost(now) {
+        // Whoever has the transport hears of its client.
+        if transport.connectivity.take_consent_lost(now) && transport.ownership.is_owner() {
             let transport = transport.key;
             self.output.event(Event::ConsentLost { transport });
         }

@@ -40,14 +40,14 @@ pub struct Track {
     /// Lowest first; at least one.
     pub layers: Vec<Layer>,
     /// Streams that sent layers before their SSRC changed, for retransmissions of what they sent.
-    retired: VecDeque<Source>,
+    pub(super) retired: VecDeque<Source>,
     pub subscriptions: Vec<SubscriptionIndex>,
     /// Engines it is relayed to.
     pub peers: Vec<PeerKey>,
     pub level: LevelMeter,
     /// Set while others of its group are heard instead.
     pub held_back: Option<HeldBack>,
-    next_source: SourceId,
+    pub(super) next_source: SourceId,
 }
 
 /// From where a track's packets come, and who is asked for lost ones and for keyframes.
@@ -74,7 +74,7 @@ pub struct Layer {
     pub rid: Option<Rid>,
     pub source: Option<Source>,
     /// The last stream that was this layer, if there was one.
-    newest: Option<SourceId>,
+    pub(super) newest: Option<SourceId>,
     /// Outlives its source, so that a new SSRC does not allow more requests.
     pub keyframe: KeyframeRequest,
     /// How long ago it was that a packet came tells whether the layer is alive.
@@ -113,6 +113,13 @@ impl Layer {
     /// Whether a stream came after all that were this layer so far.
     pub fn is_newer(&self, source: SourceId) -> bool {
         self.newest.is_none_or(|newest| source.is_after(newest))
+    }
+
+    /// A stream is known to have been this layer.
+    pub fn expect(&mut self, source: SourceId) {
+        if self.is_newer(source) {
+            self.newest = Some(source);
+        }
     }
 }
 
@@ -191,6 +198,17 @@ impl Track {
     /// The id of the next stream that comes from the publisher.
     pub const fn next_source(&self) -> SourceId {
         self.next_source
+    }
+
+    /// Another engine has given out ids up to this one.
+    pub fn expect_source(&mut self, next: SourceId) {
+        if next.is_after(self.next_source) {
+            self.next_source = next;
+        }
+    }
+
+    pub const fn is_relayed(&self) -> bool {
+        matches!(self.origin, Origin::Peer(_))
     }
 
     /// Begins a stream: the layer is from now on sent under this SSRC. Returns where retransmissions of the stream that

@@ -10,6 +10,8 @@ use super::allowance::Allowance;
 use super::arena::{SubscriptionIndex, TrackIndex};
 use super::command::Extensions;
 use super::connectivity::Connectivity;
+use super::handoff::{Held, Ownership};
+use super::path::Path;
 use crate::id::{Ssrc, TransportKey};
 use crate::media::twcc::FeedbackGenerator;
 use crate::time::Time;
@@ -57,6 +59,11 @@ pub struct Transport {
     pub reports: u32,
     /// When the schedule looks at this transport next.
     pub scheduled: Option<Time>,
+    pub ownership: Ownership,
+    /// What came before the keys did.
+    pub held: Vec<Held>,
+    /// Of the last takeover from a checkpoint.
+    pub epoch: u32,
 }
 
 /// Both directions of an association's encryption.
@@ -112,7 +119,15 @@ impl Transport {
             next_report: now,
             reports: 0,
             scheduled: None,
+            ownership: Ownership::OWNER,
+            held: Vec::new(),
+            epoch: 0,
         }
+    }
+
+    /// Whether the client has checked a path since it may come here.
+    pub fn is_new_path(&self, path: &Path) -> bool {
+        self.ownership.awaited_since().is_some_and(|since| self.connectivity.is_checked_since(path, since))
     }
 
     /// The credentials a check for `ufrag` must carry.

@@ -92,6 +92,8 @@ pub struct Rewriter {
     segments: VecDeque<Segment>,
     /// The next number nobody has had.
     next_out: u64,
+    /// What was forwarded last by another owner of this mapping, of whose end nothing is known.
+    before: Option<(SourceId, Offsets)>,
     /// Whether the last segment is being continued; otherwise only packets that came late may pass.
     open: bool,
 }
@@ -100,7 +102,7 @@ impl Rewriter {
     /// `first` is the number of the first packet. Below 2^15, an early loss cannot make the receiver guess the
     /// roll-over counter wrong (RFC 3711, section 3.3.1).
     pub const fn new(first: u64) -> Self {
-        Self { segments: VecDeque::new(), next_out: first, open: false }
+        Self { segments: VecDeque::new(), next_out: first, before: None, open: false }
     }
 
     /// The source that is being forwarded.
@@ -110,7 +112,31 @@ impl Rewriter {
 
     /// The source that was forwarded last, and what was added to it, whether or not it still is.
     pub fn last(&self) -> Option<(SourceId, Offsets)> {
-        self.segments.back().map(|segment| (segment.source, segment.offsets))
+        self.segments.back().map(|segment| (segment.source, segment.offsets)).or(self.before)
+    }
+
+    /// The next number nobody has had.
+    pub const fn next(&self) -> u64 {
+        self.next_out
+    }
+
+    /// Leaves out numbers that another owner may have used. What it sent is not known, so nothing from before can be
+    /// asked for any more.
+    pub fn leave_out(&mut self, numbers: u64) {
+        self.before = self.last();
+        self.segments.clear();
+        self.open = false;
+        self.next_out += numbers;
+    }
+
+    /// The number that a packet has, or would have if it were sent now; nothing changes by that.
+    pub fn number_of(&self, source: SourceId, sequence: u64) -> Option<u64> {
+        match self.segments.back() {
+            Some(last) if self.open && last.source == source && sequence >= last.first_in => {
+                Some(last.first_out + (sequence - last.first_in))
+            }
+            _ => self.map_late(source, sequence).map(|mapped| mapped.sequence),
+        }
     }
 
     /// From here on, packets of `source` follow, beginning with its packet `first_in`. `false`, and nothing changes, if
@@ -320,6 +346,21 @@ mod tests {
         assert_eq!(rewriter.map(A, 11), Some(Mapped { sequence: 1, offsets: Offsets::default(), newest: false }));
         rewriter.turn(A, 12, Offsets::default());
         assert_eq!(rewriter.origin(2).expect("sent").offsets, turned, "too late");
+    }
+
+    #[test]
+    fn numbers_another_owner_may_have_used_are_left_out() {
+        let mut rewriter = Rewriter::new(100);
+        let offsets = Offsets { timestamp: 9, ..Offsets::default() };
+        rewriter.begin(A, 10, offsets);
+        assert_eq!(sent(&mut rewriter, A, 12), Some(102));
+        assert_eq!((rewriter.number_of(A, 11), rewriter.number_of(A, 15)), (Some(101), Some(105)));
+        rewriter.leave_out(1000);
+        assert_eq!((sent(&mut rewriter, A, 11), sent(&mut rewriter, A, 13)), (None, None), "it may have been sent");
+        assert_eq!((rewriter.origin(102), rewriter.origin(500)), (None, None));
+        assert_eq!(rewriter.last(), Some((A, offsets)), "so that time runs on");
+        assert!(rewriter.begin(A, 14, offsets));
+        assert_eq!(sent(&mut rewriter, A, 14), Some(1103));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
 use crate::network::{Bottleneck, BurstLoss, Carried};
-use crate::world::{World, scenario, subscription};
+use crate::world::{World, scenario, scenario_on_the_move, subscription};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 const AUDIO: Ssrc = Ssrc(100);
@@ -97,7 +97,7 @@ fn pauses(world: &World) -> Vec<(bool, Time)> {
 
 #[test]
 fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_link_healed() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         row(world, "300 kb/s and 2.5 Mb/s: at first", Time::from_millis(2_000));
         assert_eq!(world.clients[&2].padding, 0, "a path that carries everything is not probed");
@@ -121,7 +121,7 @@ fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_lin
 
 #[test]
 fn video_is_paused_where_only_audio_fits_and_resumed_when_it_fits_again() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         set_rate(world, 1_000_000);
         world.run_for(Duration::from_secs(3));

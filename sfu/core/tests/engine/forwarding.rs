@@ -10,7 +10,7 @@ use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::{OPUS, RED, Sender};
-use crate::world::{World, scenario, subscription};
+use crate::world::{World, scenario, scenario_on_the_move, subscription};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
@@ -53,7 +53,7 @@ fn everybody_gets_every_packet_once_in_order_and_whole() {
 
 #[test]
 fn one_transport_publishes_and_subscribes_at_once() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         publisher(world);
         world.join(2, GCM);
         // The same SSRCs in both directions, and as the other client uses: nothing may be mixed up.
@@ -69,7 +69,7 @@ fn one_transport_publishes_and_subscribes_at_once() {
 
 #[test]
 fn streams_are_matched_by_mid_if_no_ssrc_is_signalled() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         world.join(1, GCM);
         world.join(2, GCM);
         let (camera, screen) = (Sender::video(21, "1", None), Sender::video(31, "2", None));
@@ -89,7 +89,7 @@ fn streams_are_matched_by_mid_if_no_ssrc_is_signalled() {
 
 #[test]
 fn audio_and_video_of_a_publisher_stay_in_step() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         publisher(world);
         world.join(2, GCM);
         world.subscribe(2, 1, 100, MediaKind::Audio);
@@ -111,7 +111,7 @@ fn audio_and_video_of_a_publisher_stay_in_step() {
 
 #[test]
 fn redundancy_is_taken_off_for_receivers_that_do_not_want_it() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         world.join(1, GCM);
         world.join(2, GCM);
         let mut sender = Sender::audio(11, "0");

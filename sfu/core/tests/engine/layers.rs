@@ -8,7 +8,7 @@ use sfu_core::transport::srtp::Profile;
 
 use crate::client::{Arrived, Sender};
 use crate::network::BAD;
-use crate::world::{World, scenario};
+use crate::world::{World, scenario, scenario_on_the_move};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
@@ -55,7 +55,7 @@ pub fn check_continuous(world: &World) -> usize {
 
 #[test]
 fn a_switch_waits_for_a_keyframe_and_cannot_be_seen() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         simulcast(world);
         world.run_for(Duration::from_secs(3));
         assert_eq!(newest_layer(world), 23);
@@ -70,7 +70,7 @@ fn a_switch_waits_for_a_keyframe_and_cannot_be_seen() {
 
 #[test]
 fn time_runs_on_exactly_across_a_switch() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         simulcast(world);
         world.run_for(Duration::from_secs(3));
         target(world, Target::Layer(0));
@@ -91,7 +91,7 @@ fn time_runs_on_exactly_across_a_switch() {
 
 #[test]
 fn random_switches_on_a_bad_network_lose_and_invent_nothing() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         simulcast(world);
         world.run_for(Duration::from_secs(2));
         (world.up, world.down) = (BAD, BAD);
@@ -124,7 +124,7 @@ fn a_layer_that_falls_silent_gives_way_to_the_next_lower() {
 
 #[test]
 fn off_means_off_and_on_begins_with_a_keyframe() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         simulcast(world);
         world.run_for(Duration::from_secs(2));
         target(world, Target::Off);

@@ -9,7 +9,7 @@ use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
 use crate::network::{BAD, Link, PERFECT};
-use crate::world::{World, scenario};
+use crate::world::{World, scenario, scenario_on_the_move};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
@@ -69,7 +69,7 @@ fn audio_without_rtx_is_repaired_with_the_bytes_sent_before() {
 
 #[test]
 fn a_publishers_loss_is_no_loss_to_those_who_come_later() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         world.up = Link { loss: 20, jitter: Duration::from_millis(50), ..PERFECT };
         world.run_for(Duration::from_secs(6));
@@ -109,7 +109,7 @@ fn requests_beyond_the_budget_are_not_answered() {
 
 #[test]
 fn padding_of_the_publisher_leaves_no_gaps() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         for _ in 0..40 {
             world.run_for(Duration::from_millis(70));

@@ -19,10 +19,20 @@ impl Setter for Attribute {
 
 /// A check for `credentials`, authentic unless their password is wrong.
 pub fn check(credentials: &IceCredentials, nominate: bool) -> Vec<u8> {
+    check_numbered(credentials, nominate, [5; 12])
+}
+
+/// Whether a datagram is the answer to a check of this transaction.
+pub fn answers(datagram: &[u8], transaction: [u8; 12]) -> bool {
+    datagram[0] <= 3 && datagram.get(8..20) == Some(&transaction[..])
+}
+
+/// A check whose answer can be told from those to others.
+pub fn check_numbered(credentials: &IceCredentials, nominate: bool, transaction: [u8; 12]) -> Vec<u8> {
     let provider = AwsLcRsProvider::new();
     let username = format!("{}:remote", credentials.ufrag).into_bytes();
     let mut parts: Vec<Box<dyn Setter>> = vec![
-        Box::new(TransactionId([5; 12])),
+        Box::new(TransactionId(transaction)),
         Box::new(BINDING_REQUEST),
         Box::new(Attribute(ATTR_USERNAME, username)),
         Box::new(Attribute(ATTR_PRIORITY, 0x6e00_01ff_u32.to_be_bytes().to_vec())),

@@ -8,7 +8,7 @@ use sfu_core::media::rtcp::{GOODBYE, write_start};
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
-use crate::world::{World, scenario, subscription};
+use crate::world::{World, scenario, scenario_on_the_move, subscription};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
@@ -28,7 +28,7 @@ fn count(world: &World, ssrc: u32) -> usize {
 
 #[test]
 fn a_muted_track_is_silent_at_once_and_goes_on_without_a_gap() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         for track in [1, 2] {
             world.command(Command::SetMuted { track: TrackKey(track), muted: true });
@@ -56,7 +56,7 @@ fn a_muted_track_is_silent_at_once_and_goes_on_without_a_gap() {
 
 #[test]
 fn a_new_ssrc_of_the_publisher_is_the_same_stream_to_subscribers() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         let client = world.clients.get_mut(&1).expect("joined");
         client.sender(Ssrc(21)).active = false;
@@ -125,7 +125,7 @@ fn what_ends_takes_along_what_depends_on_it() {
 
 #[test]
 fn an_ssrc_that_is_used_again_goes_on_counting() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         for _ in 0..5 {
             world.command(Command::Unsubscribe { subscription: SubscriptionKey(100) });
@@ -140,7 +140,7 @@ fn an_ssrc_that_is_used_again_goes_on_counting() {
 
 #[test]
 fn a_new_description_of_a_subscription_keeps_its_stream() {
-    scenario(|world| {
+    scenario_on_the_move(|world| {
         call(world);
         let mut described = subscription(2, 1, 100, MediaKind::Audio);
         described.codecs[0].payload_type = 120;

@@ -23,6 +23,7 @@ use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::{AV1, Client, OPUS, RED, Received, Sender, VP8, VP9, keys};
+use crate::moving::Moving;
 use crate::network::{Bottleneck, Link, PERFECT};
 use crate::stun;
 
@@ -64,12 +65,17 @@ pub struct World {
     pub down: Link,
     /// Between engines.
     pub link: Link,
+    /// Who has the transport of each client, as far as control has heard.
+    pub sites: BTreeMap<u64, usize>,
+    pub moving: Moving,
+    /// Bytes of the largest message about a transport that moves, written as JSON.
+    pub largest_handoff: usize,
     /// Packets of one frame are sent this far apart, as browsers do.
     pub pacing: Duration,
     /// Slow links, and which clients are behind which, counted from the first.
     pub bottlenecks: Vec<Bottleneck>,
     pub behind: BTreeMap<u64, usize>,
-    network: Random,
+    pub network: Random,
     /// What is under way: arrival, order, datagram.
     queue: BinaryHeap<Reverse<(Time, u64, Delivery)>>,
     order: u64,
@@ -91,7 +97,8 @@ pub struct World {
 enum Delivery {
     Server(Path, Vec<u8>),
     Client(Path, Vec<u8>),
-    Engine(usize, RelayMessage),
+    /// In the form in which it may go to another machine.
+    Engine(usize, Vec<u8>),
 }
 
 /// Deliveries are in order by when they were sent.
@@ -133,6 +140,15 @@ pub fn scenario_at(sites: usize, run: impl Fn(&mut World)) {
     assert_eq!(plain, moved, "a restored engine behaves differently");
 }
 
+/// A scenario that must come out as well while the sessions in it move between two engines at random moments.
+pub fn scenario_on_the_move(run: impl Fn(&mut World)) {
+    scenario(&run);
+    let mut world = World::with_sites(2, None);
+    world.moving.roam(31);
+    run(&mut world);
+    assert!(world.moving.done > 2, "only {} moves", world.moving.done);
+}
+
 impl World {
     pub fn new(moves: Option<Random>) -> Self {
         Self::with_sites(1, moves)
@@ -146,6 +162,9 @@ impl World {
             up: PERFECT,
             down: PERFECT,
             link: Link { delay: Duration::ZERO, ..PERFECT },
+            sites: BTreeMap::new(),
+            moving: Moving::default(),
+            largest_handoff: 0,
             pacing: Duration::ZERO,
             bottlenecks: Vec::new(),
             behind: BTreeMap::new(),
@@ -169,6 +188,11 @@ impl World {
         EngineConfig { wall_clock, seed: 42 + site as u64, video_history: 256, ..EngineConfig::default() }
     }
 
+    /// An engine dies, and there is a new one that knows nothing.
+    pub fn kill(&mut self, site: usize) {
+        self.engines[site] = Some(Engine::new(Self::config(site)));
+    }
+
     pub fn engine(&mut self) -> &mut Engine {
         self.engine_at(0)
     }
@@ -183,6 +207,7 @@ impl World {
     }
 
     pub fn join_at(&mut self, site: usize, number: u64, profile: Profile) {
+        self.sites.insert(number, site);
         let ice = credentials(number, 0);
         self.command_at(site, Command::AddTransport { transport: TransportKey(number), ice: ice.clone() });
         self.clients.insert(number, Client::new(number, profile, udp_to(site, number, 50_000), ice));
@@ -192,13 +217,12 @@ impl World {
 
     pub fn install_keys(&mut self, number: u64, profile: Profile) {
         let keys = keys(number, profile, DtlsRole::Server);
-        let site = self.site_of(number);
-        self.command_at(site, Command::InstallKeys { transport: TransportKey(number), keys });
+        self.command_of(number, Command::InstallKeys { transport: TransportKey(number), keys });
     }
 
-    /// Where the engine is that a client talks to.
-    fn site_of(&self, number: u64) -> usize {
-        self.clients.get(&number).map_or(0, |client| site(&client.path))
+    /// Where the engine is that has a client's transport.
+    pub fn site_of(&self, number: u64) -> usize {
+        self.sites.get(&number).copied().unwrap_or_default()
     }
 
     /// A check of a client, at once.
@@ -215,8 +239,7 @@ impl World {
         for sender in senders {
             client.add_sender(sender);
         }
-        let site = self.site_of(number);
-        self.command_at(site, Command::Publish(Box::new(publish)));
+        self.command_of(number, Command::Publish(Box::new(publish)));
     }
 
     /// Has a track that a client publishes relayed to another engine.
@@ -240,13 +263,17 @@ impl World {
         if let Some(rtx) = subscribe.rtx_ssrc {
             client.repairs.insert(rtx, Ssrc(ssrc));
         }
-        let site = self.site_of(number);
-        self.command_at(site, Command::Subscribe(Box::new(subscribe)));
+        self.command_of(number, Command::Subscribe(Box::new(subscribe)));
         Ssrc(ssrc)
     }
 
     pub fn command(&mut self, command: Command) {
-        self.command_at(0, command);
+        if self.moving.roams() { self.route(command) } else { self.command_at(0, command) }
+    }
+
+    /// A command about a client's session.
+    fn command_of(&mut self, number: u64, command: Command) {
+        if self.moving.roams() { self.route(command) } else { self.command_at(self.site_of(number), command) }
     }
 
     pub fn command_at(&mut self, site: usize, command: Command) {
@@ -268,7 +295,7 @@ impl World {
             let clients = self.clients.values().filter_map(Client::next_due).min();
             let arrival = self.queue.peek().map(|Reverse((at, _, _))| *at);
             let due = self.engines.iter().flatten().filter_map(Engine::poll_timeout).min();
-            let rounds = [Some(self.next_report), Some(self.next_check)];
+            let rounds = [Some(self.next_report), Some(self.next_check), self.associations_due()];
             let next = rounds.into_iter().chain([clients, arrival, due]).flatten().min();
             let next = next.unwrap_or(end).max(self.now);
             if next > end {
@@ -280,12 +307,13 @@ impl World {
         }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         let now = self.now;
         for site in 0..self.engines.len() {
             self.engine_at(site).handle_timeout(now);
             self.drain(site);
         }
+        self.handle_association_timeouts();
         while let Some(Reverse((at, _, _))) = self.queue.peek() {
             if *at > now {
                 break;
@@ -320,14 +348,20 @@ impl World {
         for (path, datagram) in datagrams {
             self.send_to_server(path, &datagram);
         }
+        self.roam();
         self.next_report = if report { now + Duration::from_secs(1) } else { self.next_report };
         self.next_check = if check { now + Duration::from_millis(2_500) } else { self.next_check };
     }
 
     /// Puts a datagram of a client on its way.
     pub fn send_to_server(&mut self, path: Path, datagram: &[u8]) {
+        self.send_later(Duration::ZERO, path, datagram);
+    }
+
+    /// Puts a datagram of a client on its way, after a pause.
+    pub fn send_later(&mut self, pause: Duration, path: Path, datagram: &[u8]) {
         for delay in self.up.carry(&mut self.network) {
-            self.queue_delivery(delay, Delivery::Server(path, datagram.to_vec()));
+            self.queue_delivery(pause + delay, Delivery::Server(path, datagram.to_vec()));
         }
     }
 
@@ -343,10 +377,17 @@ impl World {
             Delivery::Server(path, mut datagram) => {
                 self.engine_at(site(&path)).handle_datagram(now, path, &mut datagram);
             }
-            Delivery::Engine(site, message) => self.engine_at(site).handle_relay(now, message),
+            Delivery::Engine(site, message) => {
+                let message: RelayMessage = serde_json::from_slice(&message).expect("as it was sent");
+                self.engine_at(site).handle_relay(now, message);
+            }
             Delivery::Client(path, datagram) => {
-                let Some(client) = self.clients.values_mut().find(|client| client.path == path) else { return };
+                let Some(number) = self.number_of(&path).filter(|number| !self.is_deaf(*number, &path)) else { return };
+                self.note_answer(number, path, &datagram);
+                self.handle_client_dtls(number, &datagram);
+                let client = self.clients.get_mut(&number).expect("just found");
                 let answers = client.handle_datagram(now, &datagram);
+                let path = client.path;
                 for answer in answers {
                     self.send_to_server(path, &answer);
                 }
@@ -361,7 +402,7 @@ impl World {
     }
 
     /// Has an engine forward what it was given, and takes that out.
-    fn forward_burst(&mut self, site: usize) {
+    pub fn forward_burst(&mut self, site: usize) {
         let now = self.now;
         self.engine_at(site).handle_timeout(now);
         self.drain(site);
@@ -369,14 +410,21 @@ impl World {
     }
 
     /// Takes out all there is.
-    fn drain(&mut self, site: usize) {
+    pub fn drain(&mut self, site: usize) {
         while let Some(Relay { peer: PeerKey(to), message }) = self.engine_at(site).poll_relay() {
+            let written = serde_json::to_vec(&message).expect("a message can be written");
+            if !message.may_be_lost() {
+                self.largest_handoff = self.largest_handoff.max(written.len());
+                self.queue_delivery(self.link.delay, Delivery::Engine(to as usize, written));
+                continue;
+            }
             for delay in self.link.carry(&mut self.network) {
-                self.queue_delivery(delay, Delivery::Engine(to as usize, message.clone()));
+                self.queue_delivery(delay, Delivery::Engine(to as usize, written.clone()));
             }
         }
         while let Some(event) = self.engine_at(site).poll_event() {
             (self.now, format!("{event:?}")).hash(&mut self.transcript);
+            self.control(site, &event);
             self.events.push((self.now, event));
         }
         while let Some(Transmit { path, payload }) = self.engine_at(site).poll_transmit() {
@@ -392,10 +440,17 @@ impl World {
         }
     }
 
+    /// Whose address it is. A client has one for all sites.
+    fn number_of(&self, path: &Path) -> Option<u64> {
+        let known = self.clients.iter().find(|(_, client)| client.path.remote() == path.remote());
+        known.map(|(number, _)| *number)
+    }
+
     /// How long a datagram to a client waits at the bottleneck it is behind; `None` if it is lost there.
     fn wait(&mut self, path: Path, datagram: &[u8]) -> Option<Duration> {
-        let number = self.clients.iter().find(|(_, client)| client.path == path).map(|(number, _)| *number);
-        let Some(at) = number.and_then(|number| self.behind.get(&number)) else { return Some(Duration::ZERO) };
+        let Some(at) = self.number_of(&path).and_then(|number| self.behind.get(&number)) else {
+            return Some(Duration::ZERO);
+        };
         self.bottlenecks[*at].carry(self.now, datagram, &mut self.network)
     }
 
@@ -494,7 +549,7 @@ const fn video_codec(codec: Codec, payload_type: u8) -> CodecMapping {
 const VIDEO_CODECS: [CodecMapping; 3] = [VP8_CODEC, video_codec(Codec::Vp9, VP9), video_codec(Codec::Av1, AV1)];
 
 /// Where the engine is to which a path leads.
-fn site(path: &Path) -> usize {
+pub fn site(path: &Path) -> usize {
     match path {
         Path::Udp { local: Some(IpAddr::V4(address)), .. } => usize::from(address.octets()[3]) - 1,
         _ => 0,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{PeerKey, Ssrc, TrackKey};
+use crate::engine::handoff::Handoff;
+use crate::id::{PeerKey, Ssrc, TrackKey, TransportKey};
 use crate::media::history::Packet;
 use crate::media::rewrite::SourceId;
 use crate::media::rtp::MAX_PACKET;
@@ -10,23 +11,27 @@ use crate::media::timeline::Mapping;
 use crate::time::Time;
 
 /// A message and for whom it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Relay {
     pub peer: PeerKey,
     pub message: RelayMessage,
 }
 
-/// One message about one track.
+/// One message about one track, or about a transport that moves.
 ///
-/// Each can be understood alone: one that is lost or late costs what it carries and nothing else. Carries media in the
-/// clear: what takes it to another machine must keep it secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RelayMessage {
-    pub track: TrackKey,
-    pub content: Content,
+/// What is about a track can be understood alone: a message that is lost or late costs what it carries and nothing else.
+/// What is about a transport has to arrive, behind all that was sent before. Carries media in the clear, and keys: what
+/// takes it to another machine must keep it secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RelayMessage(pub(in crate::engine) Subject);
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::engine) enum Subject {
+    Track { track: TrackKey, content: Content },
+    Transport { transport: TransportKey, content: Handoff },
 }
 
-/// What a message says. All but the last go the way of the media.
+/// What is said of a track. All but the last go the way of the media.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// Packets that just came.
@@ -116,16 +121,31 @@ impl RelayedPackets {
 impl RelayMessage {
     /// When the first of its fresh packets arrived, if it has some.
     pub fn arrival(&self) -> Option<Time> {
-        match &self.content {
-            Content::Fresh(packets) => packets.iter().next().map(|packet| packet.arrival),
+        match &self.0 {
+            Subject::Track { content: Content::Fresh(packets), .. } => {
+                packets.iter().next().map(|packet| packet.arrival)
+            }
             _ => None,
         }
     }
 
+    pub(in crate::engine) const fn track(track: TrackKey, content: Content) -> Self {
+        Self(Subject::Track { track, content })
+    }
+
+    pub(in crate::engine) const fn transport(transport: TransportKey, content: Handoff) -> Self {
+        Self(Subject::Transport { transport, content })
+    }
+
+    /// Whether its loss does no lasting harm.
+    pub const fn may_be_lost(&self) -> bool {
+        matches!(self.0, Subject::Track { .. })
+    }
+
     /// Bytes of media it carries.
     pub fn size(&self) -> usize {
-        match &self.content {
-            Content::Fresh(packets) | Content::Kept(packets) => packets.bytes.len(),
+        match &self.0 {
+            Subject::Track { content: Content::Fresh(packets) | Content::Kept(packets), .. } => packets.bytes.len(),
             _ => 0,
         }
     }

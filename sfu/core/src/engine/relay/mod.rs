@@ -68,7 +68,7 @@ impl Engine {
         for (at, layer) in (0_u8..).zip(&mut track.layers) {
             if layer.source.is_some() && layer.keyframe.take_due(now) {
                 let content = Content::KeyframeWanted { layer: at };
-                output.relay(relayed.peer, RelayMessage { track: track.description.track, content });
+                output.relay(relayed.peer, RelayMessage::track(track.description.track, content));
             }
         }
     }

@@ -47,10 +47,10 @@ impl Engine {
         }
         track.peers.push(peer);
         let output = &mut self.output;
-        output.relay(peer, RelayMessage { track: key, content: Content::Muted(track.muted) });
+        output.relay(peer, RelayMessage::track(key, Content::Muted(track.muted)));
         for (stream, source) in track.streams() {
             if let Some(mapping) = source.mapping {
-                output.relay(peer, RelayMessage { track: key, content: Content::Report { stream, mapping } });
+                output.relay(peer, RelayMessage::track(key, Content::Report { stream, mapping }));
             }
             relay_kept(now, key, (stream, source), peer, output);
         }
@@ -72,7 +72,7 @@ impl Engine {
         let packets = burst.iter().filter_map(|fresh| source.history.get(fresh.sequence));
         for peer in &track.peers {
             let packets = RelayedPackets::new(source.stream(layer), output.relay_buffer(), packets.clone());
-            output.relay(*peer, RelayMessage { track: track.description.track, content: Content::Fresh(packets) });
+            output.relay(*peer, RelayMessage::track(track.description.track, Content::Fresh(packets)));
         }
     }
 
@@ -83,7 +83,7 @@ impl Engine {
         let Some(source) = track.layer(layer).and_then(|layer| layer.source.as_ref()) else { return };
         for peer in &track.peers {
             let content = content(source.stream(layer));
-            output.relay(*peer, RelayMessage { track: track.description.track, content });
+            output.relay(*peer, RelayMessage::track(track.description.track, content));
         }
     }
 
@@ -91,7 +91,7 @@ impl Engine {
         let Self { tracks, output, .. } = self;
         let Some(track) = tracks.get(index) else { return };
         for peer in &track.peers {
-            output.relay(*peer, RelayMessage { track: track.description.track, content: Content::Muted(muted) });
+            output.relay(*peer, RelayMessage::track(track.description.track, Content::Muted(muted)));
         }
     }
 }
@@ -106,6 +106,6 @@ fn relay_kept(now: Time, track: TrackKey, (stream, source): (Stream, &Source), p
             return;
         }
         let packets = RelayedPackets::new(stream, output.relay_buffer(), some.iter().copied());
-        output.relay(peer, RelayMessage { track, content: Content::Kept(packets) });
+        output.relay(peer, RelayMessage::track(track, Content::Kept(packets)));
     }
 }

@@ -1,10 +1,11 @@
 //! What an engine does with what its peers tell.
 
-use super::message::{Content, RelayMessage, RelayedPacket, RelayedPackets, Stream};
+use super::message::{Content, RelayMessage, RelayedPacket, RelayedPackets, Stream, Subject};
 use crate::engine::Engine;
 use crate::engine::arena::TrackIndex;
 use crate::engine::receive::Taken;
-use crate::engine::track::Origin;
+use crate::engine::track::Track;
+use crate::id::TrackKey;
 use crate::media::extension::Located;
 use crate::media::rtp::Header;
 use crate::time::Time;
@@ -17,18 +18,28 @@ impl Engine {
     /// [`Dropped::unrelated`](crate::engine::Dropped::unrelated): it crossed a command on its way.
     pub fn handle_relay(&mut self, now: Time, message: RelayMessage) {
         self.output.stats.relay.received.add(message.size());
-        let Some(index) = self.index.tracks.get(&message.track).copied() else {
+        match message.0 {
+            Subject::Track { track, content } => self.handle_track_relay(now, track, content),
+            Subject::Transport { transport, content } => {
+                self.handle_handoff(now, transport, content);
+                self.count_things();
+            }
+        }
+    }
+
+    fn handle_track_relay(&mut self, now: Time, key: TrackKey, content: Content) {
+        let Some(index) = self.index.tracks.get(&key).copied() else {
             self.output.stats.dropped.unrelated += 1;
             return;
         };
-        if let Content::KeyframeWanted { layer } = message.content {
+        if let Content::KeyframeWanted { layer } = content {
             return self.want_keyframe(index, layer);
         }
-        if !self.tracks.get(index).is_some_and(|track| matches!(track.origin, Origin::Peer(_))) {
+        if !self.tracks.get(index).is_some_and(Track::is_relayed) {
             self.output.stats.dropped.unrelated += 1;
             return;
         }
-        match message.content {
+        match content {
             Content::Fresh(packets) => {
                 self.take_fresh(now, index, &packets);
                 self.output.recycle_relay(packets.into_buffer());
@@ -45,7 +56,7 @@ impl Engine {
             Content::Ended { stream } => self.take_end(now, index, stream),
             Content::Muted(muted) => {
                 self.forward_burst(now);
-                self.set_muted(now, message.track, muted);
+                self.set_muted(now, key, muted);
             }
             Content::KeyframeWanted { .. } => {}
         }
@@ -100,7 +111,8 @@ impl Engine {
         }
     }
 
-    /// Keeps packets for those who ask for them again.
+    /// Keeps packets for those who ask for them again, and for those who came in the middle of the stream and would miss
+    /// them.
     fn take_kept(&mut self, now: Time, index: TrackIndex, packets: &RelayedPackets) {
         if !self.meet_stream(now, index, packets.stream) {
             return;
@@ -115,6 +127,10 @@ impl Engine {
             source.sequence.learn(packet.sequence);
             let parts = (packet.bytes, &header, located);
             source.history.insert(packet.sequence, packet.arrival, parts, (told.starts_keyframe, told.part));
+        }
+        let subscriptions = self.tracks.get(index).map(|track| track.subscriptions.clone()).unwrap_or_default();
+        for subscription in subscriptions {
+            self.catch_up(now, subscription);
         }
     }
 

@@ -93,6 +93,27 @@ impl Sealer {
         Some(self.streams.get(stream.0 as usize)?.as_ref()?.used.highest()? + 1)
     }
 
+    /// Starts to send on an SSRC on which somebody else may have used all indices below `next`.
+    ///
+    /// # Errors
+    /// [`SealError::TooManyStreams`].
+    pub fn open_stream_from(&mut self, ssrc: Ssrc, next: u64) -> Result<OutboundStream, SealError> {
+        let stream = self.open_stream(ssrc)?;
+        let slot = self.streams.get_mut(stream.0 as usize).and_then(Option::as_mut);
+        if let (Some(stream), Some(last)) = (slot, next.checked_sub(1))
+            && stream.used.highest().is_none_or(|highest| highest < last)
+        {
+            stream.used = IndexWindow::all_seen_up_to(last);
+        }
+        Ok(stream)
+    }
+
+    /// Whether an index of a stream may still be used.
+    pub fn is_fresh(&self, stream: OutboundStream, index: u64) -> bool {
+        let stream = self.streams.get(stream.0 as usize).and_then(Option::as_ref);
+        stream.is_some_and(|stream| stream.check(index).is_ok())
+    }
+
     /// Forgets a stream but for the highest index it used, so that it may be opened again.
     pub fn close_stream(&mut self, stream: OutboundStream) {
         let Some(Stream { ssrc, used }) = self.streams.get_mut(stream.0 as usize).and_then(Option::take) else {
@@ -258,8 +279,8 @@ impl SealerCheckpoint {
     /// Takes over after the owner's death, skipping `gap` indices of every stream and as many of SRTCP.
     ///
     /// `gap` must exceed what the owner can have sent since the checkpoint and stay below 2^15, or receivers lose the
-    /// rollover counter. Streams that had sent nothing yet are not taken over, since nobody knows where they began:
-    /// they, and those opened after the checkpoint, need new SSRCs. Write the next checkpoint before the first packet:
+    /// rollover counter. Streams that had sent nothing yet are not taken over: whoever knows where they were to begin opens
+    /// them with [`Sealer::open_stream_from`]. Those opened after the checkpoint need new SSRCs. Write the next checkpoint before the first packet:
     /// two takeovers from one checkpoint would use the same indices.
     ///
     /// # Errors
@@ -272,6 +293,9 @@ impl SealerCheckpoint {
                 let used = IndexWindow::all_seen_up_to(stream.used.highest? + gap).export();
                 Some(SealedStreamState { ssrc: stream.ssrc, used })
             });
+        }
+        for highest in state.closed.values_mut() {
+            *highest += gap;
         }
         state.next_rtcp_index = state.next_rtcp_index.saturating_add(gap as u32);
         Sealer::restore(state)

@@ -1,0 +1,58 @@
+//! A session moves to another engine, and its client notices nothing but another address.
+//!
+//! [`ownership`] says who has the keys; [`state`] is what goes over; [`give`] is the half of who had them, [`take`] that
+//! of who gets them, [`crash`] goes on where an owner died. Control begins it: it has the tracks of the session, and
+//! those it subscribes to, relayed to the new engine ([`Command::Publish`](super::command::Command::Publish) with
+//! [`Feed::Peer`](super::command::Feed::Peer)), tells the owner to whom it may hand over
+//! ([`Command::OfferTransport`](super::command::Command::OfferTransport)) and the new one what to expect
+//! ([`Command::AwaitTransport`](super::command::Command::AwaitTransport)), and gives the client the new address. The
+//! rest follows from what the client does. Tracks of the session stay where it was as relayed ones, so that neither
+//! publishers nor subscribers need to move together or in any order.
+
+mod crash;
+mod give;
+mod ownership;
+mod state;
+mod take;
+
+use serde::{Deserialize, Serialize};
+
+use super::path::Path;
+
+pub use self::crash::TakeOverError;
+pub use self::ownership::{Nomination, Ownership, Use};
+pub use self::state::{Enclosed, SessionCheckpoint, SessionState};
+
+/// What two engines tell each other about a transport that moves. All of it has to arrive, in its order.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Handoff {
+    /// The client has come: hand over.
+    Ask,
+    /// From here on the receiver is the owner.
+    Keys(Box<SessionState>),
+    /// A datagram of the client's that came to who is not the owner.
+    Stray(Stray),
+    /// DTLS of control's for the client, on whatever path that uses now.
+    Dtls(Vec<u8>),
+}
+
+/// A datagram that another engine received, on one of its paths.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Stray {
+    pub(super) path: Path,
+    pub(super) datagram: Vec<u8>,
+    /// How often it was passed on.
+    pub(super) hops: u8,
+}
+
+/// A check, or media, that waits for the keys.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    pub(super) path: Path,
+    pub(super) datagram: Vec<u8>,
+}
+
+/// Datagrams kept of one transport while its keys are on their way: what a publisher of three screens sends in 100 ms.
+pub(super) const MAX_HELD: usize = 512;
+/// A datagram passed on more often than this goes round in circles.
+pub(super) const MAX_HOPS: u8 = 4;
