@@ -74,9 +74,10 @@ impl LossControl {
 mod tests {
     use super::*;
 
-    fn window(control: &mut LossControl, at_ms: u64, lost: u32, delivered: u64, other: Option<u64>) -> Option<u64> {
+    /// The end of the window `at`, in which of a hundred packets so many were lost.
+    fn window(control: &mut LossControl, at: u32, lost: u32, delivered: u64, other: Option<u64>) -> Option<u64> {
         control.handle_told(100 - lost, lost, 0);
-        control.update(Time::from_millis(at_ms), delivered, other);
+        control.update(Time::ZERO + at * WINDOW, delivered, other);
         control.limit()
     }
 
@@ -84,18 +85,18 @@ mod tests {
     fn heavy_loss_lowers_the_limit_by_half_of_it() {
         let mut control = LossControl::default();
         assert_eq!(window(&mut control, 0, 50, 1_000_000, None), None, "a window has to pass");
-        assert_eq!(window(&mut control, 200, 50, 1_000_000, None), Some(1_500_000), "of two million sent");
-        assert_eq!(window(&mut control, 400, 20, 1_000_000, Some(900_000)), Some(810_000));
+        assert_eq!(window(&mut control, 1, 50, 1_000_000, None), Some(1_500_000), "of two million sent");
+        assert_eq!(window(&mut control, 2, 20, 1_000_000, Some(900_000)), Some(810_000));
     }
 
     #[test]
     fn some_loss_changes_nothing_and_little_lets_it_grow_until_it_is_no_limit() {
         let mut control = LossControl::default();
         window(&mut control, 0, 20, 800_000, None);
-        assert_eq!(window(&mut control, 200, 20, 800_000, None), Some(900_000));
-        assert_eq!(window(&mut control, 400, 5, 800_000, None), Some(900_000));
-        assert_eq!(window(&mut control, 600, 0, 800_000, None), Some(945_000));
-        assert_eq!(window(&mut control, 800, 0, 800_000, Some(900_000)), None);
+        assert_eq!(window(&mut control, 1, 20, 800_000, None), Some(900_000));
+        assert_eq!(window(&mut control, 2, 5, 800_000, None), Some(900_000));
+        assert_eq!(window(&mut control, 3, 0, 800_000, None), Some(945_000));
+        assert_eq!(window(&mut control, 4, 0, 800_000, Some(900_000)), None);
     }
 
     #[test]
@@ -104,7 +105,7 @@ mod tests {
         control.handle_told(80, 20, 0);
         control.handle_told(0, 0, 20);
         control.update(Time::ZERO, 800_000, None);
-        control.update(Time::from_millis(200), 800_000, None);
+        control.update(Time::ZERO + WINDOW, 800_000, None);
         assert_eq!(control.limit(), None);
     }
 }

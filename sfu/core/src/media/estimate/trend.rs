@@ -207,7 +207,7 @@ mod tests {
         let (mut trend, mut at) = (Trend::default(), 0);
         assert_eq!(run(&mut trend, &mut at, [0; 100], Usage::Over), None);
         let found = run(&mut trend, &mut at, [5_000; 30], Usage::Over).expect("the queue grew by 150 ms");
-        assert!(found < 10, "found after {found} bursts");
+        assert!(found < STANDING_WINDOW + 6, "found after {found} bursts, of which each adds 5 ms");
         run(&mut trend, &mut at, [-5_000; 10], Usage::Settling);
         assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Over), None, "it shrinks");
         assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Settling), Some(0));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_holds_some_bursts_back_is_normal() {
+    fn a_link_that_holds_bursts_back_by_chance_is_rarely_over_use() {
         let (mut trend, mut at) = (Trend::default(), 0);
         let mut random = crate::media::random::Random::new(7);
         let mut held = 0;
@@ -239,7 +239,7 @@ mod tests {
             let step = Step { sent: 10_000, arrived: 10_000 + change, at };
             over += usize::from(trend.handle_step(step) == Usage::Over);
         }
-        assert!(over <= 5, "{over} times over-use in 50 s");
+        assert!(over <= 20, "{over} of 5000 bursts were over-use");
     }
 
     #[test]
