@@ -13,8 +13,12 @@ use sfu_core::id::{PeerKey, SubscriptionKey, TrackKey, TransportKey};
 #[derive(Debug, Default)]
 pub struct Relays {
     tracks: BTreeMap<TrackKey, Published>,
+    /// By the transports they are published on.
+    published: BTreeSet<(TransportKey, TrackKey)>,
     /// Those of tracks whose home is another thread.
     subscriptions: BTreeMap<SubscriptionKey, Subscribed>,
+    /// By the transports they are for.
+    subscribed: BTreeSet<(TransportKey, SubscriptionKey)>,
 }
 
 #[derive(Debug)]
@@ -69,7 +73,10 @@ impl Relays {
     }
 
     fn publish(&mut self, worker: usize, publish: Box<Publish>) -> Vec<Order> {
-        let elsewhere = self.tracks.remove(&publish.track).map(|known| known.elsewhere).unwrap_or_default();
+        let elsewhere = self.forget_track(publish.track).map(|known| known.elsewhere).unwrap_or_default();
+        if let Feed::Transport(transport) = publish.feed {
+            self.published.insert((transport, publish.track));
+        }
         let relayed = |to: &usize| (*to, relayed(&publish, worker));
         let orders = elsewhere.keys().map(relayed).collect::<Vec<_>>();
         let known = Published { home: worker, publish: (*publish).clone(), elsewhere };
@@ -78,7 +85,7 @@ impl Relays {
     }
 
     fn unpublish(&mut self, worker: usize, track: TrackKey) -> Vec<Order> {
-        let known = self.tracks.remove(&track);
+        let known = self.forget_track(track);
         let elsewhere = known.into_iter().flat_map(|known| known.elsewhere.into_keys());
         std::iter::once(worker).chain(elsewhere).map(|worker| (worker, Command::Unpublish { track })).collect()
     }
@@ -89,6 +96,7 @@ impl Relays {
         let Subscribed { track, worker, .. } = subscribed;
         let Some(known) = self.tracks.get_mut(&track).filter(|known| known.home != worker) else { return orders };
         self.subscriptions.insert(key, subscribed);
+        self.subscribed.insert((subscribed.transport, key));
         let there = known.elsewhere.entry(worker).or_default();
         if there.is_empty() {
             // First there, so that nothing comes before it is known what it is.
@@ -101,7 +109,8 @@ impl Relays {
 
     /// What follows the end of a subscription.
     fn unsubscribe(&mut self, key: SubscriptionKey) -> Vec<Order> {
-        let Some(Subscribed { track, worker, .. }) = self.subscriptions.remove(&key) else { return Vec::new() };
+        let Some(Subscribed { track, transport, worker }) = self.subscriptions.remove(&key) else { return Vec::new() };
+        self.subscribed.remove(&(transport, key));
         let Some(known) = self.tracks.get_mut(&track) else { return Vec::new() };
         let Some(there) = known.elsewhere.get_mut(&worker) else { return Vec::new() };
         there.remove(&key);
@@ -114,18 +123,24 @@ impl Relays {
 
     /// The thread forgets a transport's tracks and subscriptions with it.
     fn forget_transport(&mut self, transport: TransportKey) -> Vec<Order> {
-        let of_transport = |subscribed: &Subscribed| subscribed.transport == transport;
-        let ended: Vec<_> =
-            self.subscriptions.iter().filter(|(_, known)| of_transport(known)).map(|(key, _)| *key).collect();
+        let subscriptions = (transport, SubscriptionKey(0))..=(transport, SubscriptionKey(u64::MAX));
+        let ended: Vec<_> = self.subscribed.range(subscriptions).map(|(_, key)| *key).collect();
         let mut orders: Vec<Order> = ended.into_iter().flat_map(|key| self.unsubscribe(key)).collect();
-        let feed = Feed::Transport(transport);
-        let gone: Vec<_> =
-            self.tracks.iter().filter(|(_, known)| known.publish.feed == feed).map(|(track, _)| *track).collect();
+        let tracks = (transport, TrackKey(0))..=(transport, TrackKey(u64::MAX));
+        let gone: Vec<_> = self.published.range(tracks).map(|(_, track)| *track).collect();
         for track in gone {
-            let elsewhere = self.tracks.remove(&track).into_iter().flat_map(|known| known.elsewhere.into_keys());
+            let elsewhere = self.forget_track(track).into_iter().flat_map(|known| known.elsewhere.into_keys());
             orders.extend(elsewhere.map(|worker| (worker, Command::Unpublish { track })));
         }
         orders
+    }
+
+    fn forget_track(&mut self, track: TrackKey) -> Option<Published> {
+        let known = self.tracks.remove(&track)?;
+        if let Feed::Transport(transport) = known.publish.feed {
+            self.published.remove(&(transport, track));
+        }
+        Some(known)
     }
 }
 
@@ -238,6 +253,7 @@ mod tests {
         let gone = told(&mut relays, 0, Command::RemoveTransport { transport: TransportKey(100) });
         assert_eq!(gone, [(0, "remove"), (2, "unpublish")]);
         assert_eq!(told(&mut relays, 2, unsubscribe(2)), [(2, "unsubscribe")]);
-        assert_eq!((relays.tracks.len(), relays.subscriptions.len()), (0, 0));
+        let left = (relays.tracks.len(), relays.published.len(), relays.subscriptions.len(), relays.subscribed.len());
+        assert_eq!(left, (0, 0, 0, 0));
     }
 }
