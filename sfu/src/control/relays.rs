@@ -30,7 +30,7 @@ struct Published {
     elsewhere: BTreeMap<usize, BTreeSet<SubscriptionKey>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Subscribed {
     track: TrackKey,
     transport: TransportKey,
@@ -92,6 +92,9 @@ impl Relays {
 
     /// What comes before a subscription.
     fn subscribe(&mut self, key: SubscriptionKey, subscribed: Subscribed) -> Vec<Order> {
+        if self.subscriptions.get(&key) == Some(&subscribed) {
+            return Vec::new();
+        }
         let mut orders = self.unsubscribe(key);
         let Subscribed { track, worker, .. } = subscribed;
         let Some(known) = self.tracks.get_mut(&track).filter(|known| known.home != worker) else { return orders };
@@ -226,6 +229,7 @@ mod tests {
         let mut relays = Relays::default();
         told(&mut relays, 0, publish());
         assert_eq!(told(&mut relays, 1, subscribe(1)), [(1, "take"), (0, "relay"), (1, "subscribe")]);
+        assert_eq!(told(&mut relays, 1, subscribe(1)), [(1, "subscribe")], "again");
         assert_eq!(told(&mut relays, 1, subscribe(2)), [(1, "subscribe")]);
         assert_eq!(told(&mut relays, 2, subscribe(3)), [(2, "take"), (0, "relay"), (2, "subscribe")]);
         assert_eq!(told(&mut relays, 1, unsubscribe(1)), [(1, "unsubscribe")]);

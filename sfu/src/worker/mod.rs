@@ -41,7 +41,7 @@ use crate::program::EndsTheProcess;
 /// Orders of ours a worker may be behind on: those of a whole call's start fit many times over. The network cannot fill
 /// this queue.
 const ORDERS_SIZE: usize = 16 * 1024;
-/// Bursts of other workers' tracks a worker may be behind on. The network cannot fill this queue with anything else.
+/// Bursts of other workers' tracks a worker may be behind on. Strangers cannot fill this queue.
 const RELAYS_SIZE: usize = 4 * 1024;
 /// Datagrams from elsewhere (TCP, other workers' sockets) a worker may be behind on; losing some is what UDP does anyway.
 const DATAGRAMS_SIZE: usize = 4 * 1024;

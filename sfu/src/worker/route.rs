@@ -1,8 +1,9 @@
 //! Datagrams that arrive at the wrong worker's socket.
 //!
 //! The kernel chooses a worker's socket by what it was told of clients ([`super::steer`]), which it is not told at once
-//! and may not take at all. A check's user name says which worker it is for, so every check finds its way. Everything else from an address follows once that worker has
-//! said that the address proved to be a client of its own: a user name alone could be anybody's, under anybody's address.
+//! and may not take at all. A check's user name says which worker it is for, so every check finds its way. Everything
+//! else from an address follows once that worker has said that the address proved to be a client of its own: a user name
+//! alone could be anybody's, under anybody's address.
 
 use std::collections::HashMap;
 

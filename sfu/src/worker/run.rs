@@ -160,7 +160,9 @@ impl Worker {
         let mut pause = Duration::ZERO;
         loop {
             if !pause.is_zero() {
+                let began = Instant::now();
                 thread::sleep(pause);
+                pause = began.elapsed();
             }
             let wait = if more { Duration::ZERO } else { self.wait() };
             let asked = Instant::now();
@@ -210,26 +212,30 @@ impl Worker {
 
     /// Whether there may be more; `None` when the thread is to end.
     fn take_messages(&mut self, now: Time) -> Option<bool> {
-        for _ in 0..MAX_MESSAGES {
-            let Messages { relays, datagrams, .. } = &self.messages;
+        let mut taken = 0;
+        while taken < MAX_MESSAGES {
             // Media is taken out first and handled last: what it belongs to was ordered before it was sent.
-            let media = relays.try_recv().or_else(|_| datagrams.try_recv()).ok();
-            let mut ordered = 0;
-            while ordered < MAX_MESSAGES
+            let media = self.next_media(taken);
+            while taken < MAX_MESSAGES
                 && let Ok(order) = self.messages.orders.try_recv()
             {
-                ordered += 1;
+                taken += 1;
                 if !self.take_message(now, order) {
                     return None;
                 }
             }
-            match media {
-                Some(message) => _ = self.take_message(now, message),
-                None if ordered < MAX_MESSAGES => return Some(false),
-                None => {}
-            }
+            let Some(message) = media else { return Some(taken == MAX_MESSAGES) };
+            taken += 1;
+            self.take_message(now, message);
         }
         Some(true)
+    }
+
+    /// Media from elsewhere: from other workers and from other sockets by turns.
+    fn next_media(&self, turn: usize) -> Option<Inbox> {
+        let Messages { relays, datagrams, .. } = &self.messages;
+        let (first, second) = if turn.is_multiple_of(2) { (relays, datagrams) } else { (datagrams, relays) };
+        first.try_recv().or_else(|_| second.try_recv()).ok()
     }
 
     /// False when the thread is to end.

@@ -183,6 +183,8 @@ impl Engine {
         self.relay_muted(index, muted);
         let Some(track) = self.tracks.get_mut(index) else { return };
         if muted {
+            // Frames are counted on without us: what is known of them would be wrong when there are some again.
+            track.forget_frames();
             for subscription in &track.subscriptions {
                 if let Some(subscription) = self.subscriptions.get_mut(*subscription) {
                     subscription.interrupt();

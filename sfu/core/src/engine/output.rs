@@ -12,8 +12,8 @@ use crate::id::PeerKey;
 const MAX_SPARE: usize = 4096;
 /// Buffers of relayed packets kept for reuse: as many messages as wait between two threads in ordinary times.
 const MAX_SPARE_RELAYS: usize = 64;
-/// Datagrams, events and relays that may wait. By the drain rule there are only datagrams of one call of the engine, and events
-/// that control had no room for; the bound keeps a caller that broke it from running out of memory.
+/// Datagrams, events and relays that may wait. By the drain rule there are only datagrams of one call of the engine, and
+/// events that control had no room for; the bound keeps a caller that broke it from running out of memory.
 const MAX_WAITING: usize = 65_536;
 /// Of these, events that are told again and again. The rest is for those that come once, and each transport has few.
 const MAX_REPEATED: usize = 8192;

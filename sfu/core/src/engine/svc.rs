@@ -86,6 +86,13 @@ fn has_layers(payload: &[u8]) -> bool {
 }
 
 impl Track {
+    /// Layers within its streams are learnt anew.
+    pub(super) fn forget_frames(&mut self) {
+        for source in self.layers.iter_mut().filter_map(|layer| layer.source.as_mut()) {
+            source.scalable = None;
+        }
+    }
+
     /// The layers within its only stream. Those of a track with several streams are these.
     fn scalable(&self) -> Option<&Scalable> {
         match &self.layers[..] {

@@ -7,6 +7,7 @@
 
 use super::state::{Enclosed, SessionCheckpoint, SubscriptionState, TransportState, VERSION};
 use crate::engine::Engine;
+use crate::engine::subscription::Allowed;
 use crate::engine::transport::Srtp;
 use crate::id::TransportKey;
 use crate::media::resend::SealedRing;
@@ -106,6 +107,8 @@ impl TransportState {
 impl SubscriptionState {
     fn leave_out(&mut self, numbers: u64) {
         self.current = None;
+        // The estimate is gone, and what it had limited with it.
+        self.allowed = Allowed::Everything;
         self.rewriter.leave_out(numbers);
         self.next_rtx += numbers;
         self.sealed = SealedRing::new();

@@ -1,5 +1,7 @@
 //! What an engine gives its peers of a track.
 
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 
 use super::message::{Content, RelayMessage, RelayedPackets, Stream};
@@ -11,7 +13,6 @@ use crate::engine::track::{Source, Track};
 use crate::id::{PeerKey, TrackKey};
 use crate::media::history::Packet;
 use crate::time::Time;
-use std::time::Duration;
 
 /// Peers one track may be relayed to: the other threads of a process, or the SFUs a call is spread over.
 const MAX_PEERS: usize = 256;

@@ -279,9 +279,9 @@ impl SealerCheckpoint {
     /// Takes over after the owner's death, skipping `gap` indices of every stream and as many of SRTCP.
     ///
     /// `gap` must exceed what the owner can have sent since the checkpoint and stay below 2^15, or receivers lose the
-    /// rollover counter. Streams that had sent nothing yet are not taken over: whoever knows where they were to begin opens
-    /// them with [`Sealer::open_stream_from`]. Those opened after the checkpoint need new SSRCs. Write the next checkpoint before the first packet:
-    /// two takeovers from one checkpoint would use the same indices.
+    /// rollover counter. Streams that had sent nothing yet are not taken over: whoever knows where they were to begin
+    /// opens them with [`Sealer::open_stream_from`]. Those opened after the checkpoint need new SSRCs. Write the next
+    /// checkpoint before the first packet: two takeovers from one checkpoint would use the same indices.
     ///
     /// # Errors
     /// [`InvalidKey`] if the key's lengths do not fit its profile.
