@@ -206,7 +206,7 @@ struct Signalling {
 }
 
 impl Signalling {
-    /// Until it is told to leave.
+    /// Until it is told to leave, or nobody is left to tell it.
     async fn run(mut self, mut leaving: oneshot::Receiver<()>) -> Result<()> {
         let mut ping = interval(self.ping_interval);
         loop {
@@ -221,7 +221,7 @@ impl Signalling {
             tokio::select! {
                 message = self.signal.receive() => self.handle(message?)?,
                 _ = ping.tick() => self.ping().await?,
-                Ok(()) = &mut leaving => return self.leave().await,
+                told = &mut leaving => return if told.is_ok() { self.leave().await } else { Ok(()) },
             }
         }
     }
