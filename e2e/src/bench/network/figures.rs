@@ -98,6 +98,16 @@ impl Metric {
         (self.of)(&Window { measured, rates, seconds })
     }
 
+    /// What counts when something that could be measured did not happen at all: a picture that never came is later than
+    /// any that came. Of a metric that only explains others, nothing.
+    pub const fn worst(&self) -> Option<f64> {
+        match self.better {
+            Better::Low => Some(f64::INFINITY),
+            Better::High => Some(f64::NEG_INFINITY),
+            Better::Neither => None,
+        }
+    }
+
     /// Whether `ours` is worse than `theirs` by more than chance: the slack, and a tenth.
     pub fn is_worse(&self, ours: f64, theirs: f64) -> bool {
         let by = match self.better {
@@ -105,7 +115,8 @@ impl Metric {
             Better::High => theirs - ours,
             Better::Neither => return false,
         };
-        by > self.slack && by > theirs.abs() / 10.0
+        let by_chance = if theirs.is_finite() { theirs.abs() / 10.0 } else { 0.0 };
+        by > self.slack && by > by_chance
     }
 }
 
@@ -291,6 +302,15 @@ mod tests {
         assert!(!freezes.is_worse(21.0, 19.5), "within a tenth");
         assert!(width.is_worse(480.0, 960.0) && !width.is_worse(960.0, 480.0) && !width.is_worse(940.0, 960.0));
         assert!(!metric("camera: kbit/s").is_worse(1000.0, 1.0));
+    }
+
+    #[test]
+    fn what_never_happened_is_worse_than_anything() {
+        for metric in [metric("camera: in full after joining"), metric("camera: mean width")] {
+            let never = metric.worst().expect("one that has a better");
+            assert!(metric.is_worse(never, 960.0) && !metric.is_worse(960.0, never) && !metric.is_worse(never, never));
+        }
+        assert_eq!(metric("camera: kbit/s").worst(), None);
     }
 
     #[test]

@@ -20,15 +20,21 @@ const NAME_WIDTH: usize = 48;
 const WIDTH: usize = 12;
 
 impl Results {
-    fn value(&self, metric: &Metric, repeats: &[Measured]) -> Option<f64> {
-        median(repeats.iter().filter_map(|measured| metric.of(measured, &self.network.rates, self.seconds)))
+    /// The medians of a metric, ours and theirs; `None` where nobody was measured or it has no meaning here.
+    fn values(&self, metric: &Metric) -> (Option<f64>, Option<f64>) {
+        let of = |measured: &Measured| metric.of(measured, &self.network.rates, self.seconds);
+        if self.ours.iter().chain(&self.theirs).all(|measured| of(measured).is_none()) {
+            return (None, None);
+        }
+        let middle = |repeats: &[Measured]| median(repeats.iter().filter_map(|one| of(one).or(metric.worst())));
+        (middle(&self.ours), middle(&self.theirs))
     }
 
     /// The names of the metrics in which ours is worse.
     fn worse(&self) -> Vec<&'static str> {
         let is_worse = |metric: &&Metric| {
-            let values = self.value(metric, &self.ours).zip(self.value(metric, &self.theirs));
-            values.is_some_and(|(ours, theirs)| metric.is_worse(ours, theirs))
+            let (ours, theirs) = self.values(metric);
+            ours.zip(theirs).is_some_and(|(ours, theirs)| metric.is_worse(ours, theirs))
         };
         METRICS.iter().filter(is_worse).map(|metric| metric.name).collect()
     }
@@ -41,7 +47,7 @@ pub fn table(results: &Results) -> String {
     let headings = if has_peer { ["calls", "livekit", "worse"] } else { ["calls", "", ""] };
     push_row(&mut text, "", headings.map(str::to_owned));
     for metric in &METRICS {
-        let (ours, theirs) = (results.value(metric, &results.ours), results.value(metric, &results.theirs));
+        let (ours, theirs) = results.values(metric);
         if ours.or(theirs).is_none() {
             continue;
         }
@@ -80,6 +86,7 @@ fn push_row(text: &mut String, name: &str, cells: [String; 3]) {
 
 fn short(value: f64) -> String {
     match value.abs() {
+        f64::INFINITY => "never".into(),
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
@@ -116,6 +123,16 @@ mod tests {
         );
         assert!(table(&results(2, Some(9))).ends_with("livekit\n"));
         assert_eq!(text.lines().count(), 3, "what was not measured has no row");
+    }
+
+    #[test]
+    fn a_picture_that_never_came_is_worse_than_a_late_one() {
+        let mut never = results(9, Some(2));
+        never.ours[0].full_after = None;
+        assert_eq!(never.worse(), ["camera: in full after joining, s"]);
+        assert!(table(&never).contains("never"));
+        never.theirs[0].full_after = None;
+        assert_eq!(never.worse(), [""; 0], "it came to nobody");
     }
 
     #[test]
