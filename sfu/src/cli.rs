@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use fleet::logs::LogArgs;
 
 use crate::keys::Secret;
+use crate::worker::pin::Pinning;
 
 /// The server of a calls cluster: page, signalling and media in one process.
 #[derive(Debug, Parser)]
@@ -76,6 +77,10 @@ pub struct ServeArgs {
     /// Media threads; 0 for one a CPU.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Media")]
     pub workers: usize,
+
+    /// Which media threads keep to one CPU.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t, help_heading = "Media")]
+    pub pin_workers: Pinning,
 
     /// People of one call on one media thread; the next ones live on another, for which the call's media is copied once.
     #[arg(

@@ -169,7 +169,7 @@ async fn start(
     let metrics = Metrics::default();
     let udp = SocketAddr::new(every, args.udp_port);
     ensure_free(udp)?;
-    let (workers, steering) = Workers::start(count, udp, clock, &events, &stun_sender)?;
+    let (workers, steering) = Workers::start((count, args.pin_workers), udp, clock, &events, &stun_sender)?;
     if args.tcp_port != 0 {
         let listener = listen(SocketAddr::new(every, args.tcp_port), MEDIA_OVER_TCP).await?;
         tokio::spawn(worker::tcp::serve(listener, workers.handles().to_vec(), metrics.clone()));

@@ -8,6 +8,7 @@ mod batch;
 mod events;
 mod gather;
 mod outlet;
+pub mod pin;
 mod report;
 mod route;
 mod run;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 pub use report::{DELAY_BOUNDS_US, DelayHistogram, WorkerReport};
 pub use steer::Steering;
 
+use self::pin::Pinning;
 use crate::clock::Clock;
 use crate::program::EndsTheProcess;
 
@@ -161,7 +163,7 @@ impl Workers {
     /// Opens `count` sockets on `address` and starts a thread on each. Whoever knows which client is whose tells the
     /// sockets by the [`Steering`].
     pub fn start(
-        count: usize,
+        (count, pinning): (usize, Pinning),
         address: SocketAddr,
         clock: Clock,
         events: &mpsc::Sender<WorkerEvent>,
@@ -181,6 +183,7 @@ impl Workers {
             handles.push(WorkerHandle { orders, relays, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
             parts.push((socket, poll, messages));
         }
+        let cpus = plan_cpus(pinning, count);
         let steering = Steering::new(&parts[0].0, count).map_err(|source| StartError::Steering { source })?;
         let mut threads = Vec::with_capacity(count);
         for (index, (socket, poll, messages)) in parts.into_iter().enumerate() {
@@ -201,10 +204,16 @@ impl Workers {
                 stun_answers: stun_answers.clone(),
                 clock,
             };
+            let cpu = cpus.get(index).copied();
             let thread = thread::Builder::new()
                 .name(format!("media-{index}"))
                 .spawn(move || {
                     let _ends = EndsTheProcess("media thread");
+                    if let Some(cpu) = cpu
+                        && let Err(error) = pin::pin(cpu)
+                    {
+                        tracing::warn!(%error, thread = index, cpu, "the kernel does not pin this media thread");
+                    }
                     run::Worker::new(parts).run();
                 })
                 .map_err(|source| StartError::Thread { source })?;
@@ -228,4 +237,16 @@ impl Workers {
             }
         }
     }
+}
+
+/// The CPUs of the media threads. Without an answer of the kernel they are not pinned, which is slower and works.
+fn plan_cpus(pinning: Pinning, n_threads: usize) -> Vec<usize> {
+    let cpus = pin::plan(pinning, n_threads).unwrap_or_else(|error| {
+        tracing::warn!(%error, "CPUs are not known, so media threads are not pinned");
+        Vec::new()
+    });
+    if !cpus.is_empty() {
+        tracing::info!(?cpus, "media threads are pinned");
+    }
+    cpus
 }

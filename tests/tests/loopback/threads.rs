@@ -47,6 +47,27 @@ async fn who_leaves_and_who_comes_changes_nothing_for_the_others() {
 }
 
 #[tokio::test]
+async fn threads_keep_to_the_cpu_they_are_pinned_to() {
+    let cpus = |pinning: &'static str| {
+        let server = server!("info", &["--workers", "2", "--pin-workers", pinning]);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("its threads");
+        let status = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.expect("a thread").path().join("status")).expect("its status")
+        };
+        let of = |status: &str, name: &str| {
+            status.lines().find_map(|line| line.strip_prefix(name)).expect("a value").trim().to_owned()
+        };
+        let media = tasks.map(status).filter(|status| of(status, "Name:").starts_with("media-"));
+        media.map(|status| of(&status, "Cpus_allowed_list:")).collect::<Vec<_>>()
+    };
+    let (pinned, free) = (cpus("always"), cpus("never"));
+    assert_eq!(pinned.len(), 2);
+    assert!(pinned.iter().all(|cpus| cpus.parse::<usize>().is_ok()), "one CPU each: {pinned:?}");
+    let all = std::thread::available_parallelism().expect("CPUs").get();
+    assert!(all == 1 || free.iter().all(|cpus| cpus.parse::<usize>().is_err()), "all CPUs: {free:?}");
+}
+
+#[tokio::test]
 async fn datagrams_come_to_the_thread_that_has_the_client() {
     let server = server!("info", SPREAD);
     let mut people = Vec::new();
