@@ -260,6 +260,23 @@ struct Line {
     params: Value,
 }
 
+/// One end of a call that is measured (`e2e/browser/network/`).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CallEnd<'a> {
+    /// The server's websocket.
+    pub server: &'a str,
+    /// Which call, and who.
+    pub token: &'a str,
+    /// livekit-client's sources; none for a receiver.
+    pub sends: &'a [&'a str],
+    /// Of the camera, by livekit-client's name; otherwise its own choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<&'a str>,
+    /// UDP port of loopback that media goes to, instead of the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<u16>,
+}
+
 impl Driver {
     /// Starts the driver; `folder` is `e2e/browser` with its modules installed.
     pub fn start(folder: &Path) -> Result<Self> {
@@ -321,19 +338,14 @@ impl Driver {
         Ok(served.url)
     }
 
-    /// The address of a page that joins the call `token` is for at `server` (its websocket), sends what `sends` names
-    /// (livekit-client's sources), and, with `relay`, has its media go to that UDP port of loopback. It has no controls:
-    /// what it counts is asked with [`Person::evaluate`].
-    pub async fn network_page(&self, server: &str, token: &str, sends: &[&str], relay: Option<u16>) -> Result<String> {
+    /// The address of a page that is one end of a measured call. It has no controls: what it counts is asked with
+    /// [`Person::evaluate`].
+    pub async fn network_page(&self, end: &CallEnd<'_>) -> Result<String> {
         #[derive(Deserialize)]
         struct Served {
             url: String,
         }
-        let mut params = json!({ "server": server, "token": token, "sends": sends });
-        if let Some(port) = relay {
-            params["relay"] = json!(port);
-        }
-        let served: Served = self.call("network", &params, LIMIT).await?;
+        let served: Served = self.call("network", end, LIMIT).await?;
         Ok(served.url)
     }
 

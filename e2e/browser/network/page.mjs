@@ -2,12 +2,12 @@
 // release of livekit-client that our own page uses. `window.measured` is what the driver asks.
 //
 // What it is to do is in the address behind the `#`, so that the token is in no request: `server` (its websocket),
-// `token`, `sends` (sources, none for a receiver), `relay` (the UDP port to use where the server names another; TCP is
-// left out then, so that media has no way around the relay).
+// `token`, `sends` (sources, none for a receiver), `codec` (of the camera, where not livekit-client's own choice), `relay`
+// (the UDP port to use where the server names another; TCP is left out then, so that media has no way around the relay).
 import { pictureTrack, screenTrack } from './pictures.mjs';
 
-const { server, token, sends, relay } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
-const { Room, RoomEvent, Track } = await import('../clients/2.23.mjs');
+const { server, token, sends, codec, relay } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const { Room, RoomEvent, Track, VideoQuality } = await import('../clients/2.23.mjs');
 
 /** Milliseconds between two looks at the statistics. */
 const SAMPLE_INTERVAL = 500;
@@ -18,10 +18,13 @@ const room = new Room({ dynacast: true });
 const joining = performance.now();
 /** Received tracks, by source. */
 const received = new Map();
+/** What can be asked for of them, by source. */
+const publications = new Map();
 const samples = [];
 
-room.on(RoomEvent.TrackSubscribed, (track, { source }) => {
-  received.set(source, track);
+room.on(RoomEvent.TrackSubscribed, (track, publication) => {
+  received.set(publication.source, track);
+  publications.set(publication.source, publication);
   document.body.append(track.attach());
 });
 room.on(RoomEvent.TrackUnsubscribed, (track, { source }) => {
@@ -29,7 +32,12 @@ room.on(RoomEvent.TrackUnsubscribed, (track, { source }) => {
   received.delete(source);
 });
 
-window.measured = { samples, state: () => ({ connection: room.state, sources: [...received.keys()] }) };
+window.measured = {
+  samples,
+  state: () => ({ connection: room.state, sources: [...received.keys()] }),
+  /** Asks for a received picture in `LOW`, `MEDIUM` or `HIGH` quality. */
+  want: (source, quality) => publications.get(source).setVideoQuality(VideoQuality[quality]),
+};
 
 await room.connect(server, token);
 for (const source of sends) await publish(source);
@@ -38,7 +46,7 @@ setInterval(() => void sample().then((one) => samples.push(one)), SAMPLE_INTERVA
 async function publish(source) {
   const own = room.localParticipant;
   if (source === Track.Source.Microphone) await own.setMicrophoneEnabled(true);
-  else if (source === Track.Source.Camera) await own.publishTrack(pictureTrack(), { source });
+  else if (source === Track.Source.Camera) await own.publishTrack(pictureTrack(), { source, videoCodec: codec });
   else if (source === Track.Source.ScreenShare) await own.publishTrack(screenTrack(), { source });
   else throw new Error(`there is no source ${source}`);
 }
@@ -91,7 +99,7 @@ async function sample() {
   for (const [source, track] of received) {
     const report = await track.receiver?.getStats();
     const stream = [...(report?.values() ?? [])].find(({ type }) => type === 'inbound-rtp');
-    if (stream !== undefined) one.received[source] = stream;
+    if (stream !== undefined) one.received[source] = { ...stream, mimeType: report.get(stream.codecId)?.mimeType };
   }
   for (const { source, track } of room.localParticipant.trackPublications.values()) {
     const report = await track?.sender?.getStats();

@@ -37,8 +37,8 @@ export class Pages {
   }
 
   /** Where one end of a measured call is; see `network/page.mjs`. */
-  network({ server, token, sends, relay }) {
-    return `${this.#address}/network/#${encodeURIComponent(JSON.stringify({ server, token, sends, relay }))}`;
+  network({ server, token, sends, codec, relay }) {
+    return `${this.#address}/network/#${encodeURIComponent(JSON.stringify({ server, token, sends, codec, relay }))}`;
   }
 
   get #address() {

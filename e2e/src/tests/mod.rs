@@ -11,6 +11,7 @@ mod fleet;
 mod garbage;
 mod holding;
 mod invitations;
+mod layers;
 mod monitor;
 mod network;
 mod page;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Test> {
         page::TESTS,
         earlier::TESTS,
         network::TESTS,
+        layers::TESTS,
         fleet::TESTS,
         spec::TESTS,
         invitations::TESTS,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::browser::{Browser, Driver, Person, Visitor};
+use crate::browser::{Browser, CallEnd, Driver, Person, Visitor};
 use crate::relay::{Relay, Traffic};
 
 /// What the sender publishes, as livekit-client names sources.
@@ -93,6 +93,45 @@ pub struct Course<'a> {
     pub seconds: f64,
 }
 
+/// Who joins a measured call, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Participant<'a> {
+    pub name: &'a str,
+    /// Sources, none for a receiver.
+    pub sends: &'a [&'a str],
+    /// Of the camera; otherwise livekit-client's own choice.
+    pub codec: Option<&'a str>,
+    /// The port of the network that its media goes through.
+    pub relay: Option<u16>,
+}
+
+impl<'a> Participant<'a> {
+    /// One who only receives, without a network between.
+    pub const fn new(name: &'a str) -> Self {
+        Self { name, sends: &[], codec: None, relay: None }
+    }
+
+    /// Opens a page in this browser that joins; returns when it is in the call.
+    ///
+    /// # Errors
+    /// When it is not, after a while.
+    pub async fn join(&self, driver: &Driver, browser: &Browser, entrance: &Entrance, call: &str) -> Result<Person> {
+        let Self { name, sends, codec, relay } = *self;
+        let token = token(entrance, call, name)?;
+        let end = CallEnd { server: &entrance.url, token: &token, sends, codec, relay };
+        let url = driver.network_page(&end).await?;
+        let person = browser.open(&url, &Visitor::new(name, 440)).await?;
+        let deadline = Instant::now() + START_LIMIT;
+        while person.evaluate("window.measured?.state().connection").await? != json!("connected") {
+            if Instant::now() > deadline {
+                bail!("{name} is not in the call after {} s", START_LIMIT.as_secs());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(person)
+    }
+}
+
 /// Two browsers, to be used for one measurement after another.
 #[derive(Debug)]
 pub struct Pair<'a> {
@@ -113,35 +152,15 @@ impl Pair<'_> {
         call: &str,
         course: Course<'_>,
     ) -> Result<Measured> {
-        let sends = [VOICE, CAMERA, SCREEN];
-        let sender = self.open(self.sender, entrance, call, "Ada", &sends, None).await?;
-        let receiver = self.open(self.receiver, entrance, call, "Bo", &[], Some(relay.places.relay)).await?;
+        let Self { driver, .. } = self;
+        let ada = Participant { sends: &[VOICE, CAMERA, SCREEN], ..Participant::new("Ada") };
+        let sender = ada.join(driver, self.sender, entrance, call).await?;
+        let bo = Participant { relay: Some(relay.places.relay), ..Participant::new("Bo") };
+        let receiver = bo.join(driver, self.receiver, entrance, call).await?;
         let measured = self.watch(&receiver, relay, course).await;
         receiver.close().await?;
         sender.close().await?;
         measured
-    }
-
-    async fn open(
-        &self,
-        browser: &Browser,
-        entrance: &Entrance,
-        call: &str,
-        name: &str,
-        sends: &[&str],
-        relay: Option<u16>,
-    ) -> Result<Person> {
-        let token = token(entrance, call, name)?;
-        let url = self.driver.network_page(&entrance.url, &token, sends, relay).await?;
-        let person = browser.open(&url, &Visitor::new(name, 440)).await?;
-        let deadline = Instant::now() + START_LIMIT;
-        while person.evaluate("window.measured?.state().connection").await? != json!("connected") {
-            if Instant::now() > deadline {
-                bail!("{name} is not in the call after {} s", START_LIMIT.as_secs());
-            }
-            sleep(LOOK).await;
-        }
-        Ok(person)
     }
 
     async fn watch(&self, receiver: &Person, relay: &mut Relay, course: Course<'_>) -> Result<Measured> {
