@@ -183,6 +183,7 @@ impl Workers {
             handles.push(WorkerHandle { orders, relays, datagrams, waker: Arc::new(waker), dropped: Arc::default() });
             parts.push((socket, poll, messages));
         }
+        parts[0].0.check_buffers();
         let cpus = plan_cpus(pinning, count);
         let steering = Steering::new(&parts[0].0, count).map_err(|source| StartError::Steering { source })?;
         let mut threads = Vec::with_capacity(count);

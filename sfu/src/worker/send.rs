@@ -1,16 +1,20 @@
 //! Many datagrams with few system calls: `sendmmsg`, and UDP segmentation (GSO) for runs to one client.
 //!
-//! What cannot be sent is lost, as on any network: a full send buffer (`EAGAIN`), a full queue of the interface
-//! (`ENOBUFS`), a client nobody has a way to. Nothing is held back, since media that waits is late.
+//! A full send buffer (`EAGAIN`) is waited for, a moment. What cannot be sent then is lost, as on any network; so is what a
+//! full queue of the interface (`ENOBUFS`) or a client nobody has a way to refuses. Nothing is held back for long, since
+//! media that waits is late.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use sfu_core::engine::path::{Path, Transmit};
 
@@ -22,6 +26,9 @@ const MAX_DATAGRAMS: usize = 256;
 const MAX_MESSAGES: usize = 64;
 /// Bytes of one segmented message: what a UDP datagram may hold, with room to spare.
 const MAX_RUN_BYTES: usize = 60_000;
+/// Longest wait for room in the send buffer, for all that one look at the socket brought. An interface of a gigabit empties
+/// the usual 200 KiB in that time; every other packet of this thread is late by it.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Sends batches of datagrams on a worker's socket.
 pub struct BatchSender {
@@ -65,44 +72,70 @@ impl BatchSender {
 
     /// Sends UDP datagrams, each client's in their order; returns how many could not be sent.
     pub fn send(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) -> u64 {
-        datagrams.chunks(MAX_DATAGRAMS).map(|window| self.send_window(socket, window)).sum()
+        let mut patience = Patience::default();
+        datagrams.chunks(MAX_DATAGRAMS).map(|window| self.send_window(socket, window, &mut patience)).sum()
     }
 
-    fn send_window(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) -> u64 {
-        let slices: ArrayVec<IoSlice<'_>, MAX_DATAGRAMS> =
-            datagrams.iter().map(|datagram| IoSlice::new(&datagram.payload)).collect();
+    fn send_window(&mut self, socket: &MediaSocket, datagrams: &[Transmit], patience: &mut Patience) -> u64 {
+        let slices = datagrams.iter().map(|datagram| IoSlice::new(&datagram.payload)).collect();
         let others = datagrams.iter().filter(|datagram| shape(datagram).is_none());
-        let mut lost: u64 = others.map(|datagram| u64::from(send_alone(socket, datagram).is_err())).sum();
+        let lost: u64 = others.map(|datagram| u64::from(send_alone(socket, datagram).is_err())).sum();
         let runs = runs(datagrams, self.max_segments);
-        let mut rest = &runs[..];
-        while let Some(first) = rest.first() {
-            let alike = rest.iter().take(MAX_MESSAGES).take_while(|run| run.kind == first.kind).count();
-            match self.send_runs(socket, first.kind, &rest[..alike], &slices) {
-                Ok(sent) => rest = &rest[sent.max(1)..],
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return lost + rest.iter().map(|run| run.datagrams.len() as u64).sum::<u64>(),
-                Err(error) => {
-                    lost += match first.kind.segment {
-                        Some(_) => self.send_singly(socket, error, &datagrams[first.datagrams.clone()]),
-                        None => first.datagrams.len() as u64,
-                    };
-                    rest = &rest[1..];
-                }
+        lost + deliver(&runs, &mut Window { sender: self, socket, datagrams, slices, patience })
+    }
+}
+
+/// Where messages go.
+trait Kernel {
+    /// How many messages of one kind were taken; the error is the first one's.
+    fn send(&mut self, kind: Kind, runs: &[Run]) -> nix::Result<usize>;
+
+    /// A message was refused: its datagrams, without segmentation. Returns how many were lost.
+    fn send_singly(&mut self, error: Errno, run: &Run) -> u64;
+
+    /// Waits until something may be sent again; `false` if that takes too long.
+    fn wait(&mut self) -> bool;
+}
+
+/// Sends all runs in their order; returns how many datagrams were lost.
+fn deliver(runs: &[Run], kernel: &mut impl Kernel) -> u64 {
+    let (mut rest, mut lost) = (runs, 0);
+    while let Some(first) = rest.first() {
+        let alike = rest.iter().take(MAX_MESSAGES).take_while(|run| run.kind == first.kind).count();
+        match kernel.send(first.kind, &rest[..alike]) {
+            Ok(sent) => rest = &rest[sent.max(1)..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if kernel.wait() => {}
+            Err(Errno::EAGAIN) => return lost + rest.iter().map(|run| run.datagrams.len() as u64).sum::<u64>(),
+            Err(error) => {
+                lost += match first.kind.segment {
+                    Some(_) => kernel.send_singly(error, first),
+                    None => first.datagrams.len() as u64,
+                };
+                rest = &rest[1..];
             }
         }
-        lost
     }
+    lost
+}
 
-    /// How many messages the kernel took; the error is the first one's.
-    fn send_runs(
-        &mut self,
-        socket: &MediaSocket,
-        kind: Kind,
-        runs: &[Run],
-        slices: &[IoSlice<'_>],
-    ) -> nix::Result<usize> {
+/// Since when there has been no room.
+#[derive(Debug, Default)]
+struct Patience(Option<Instant>);
+
+/// What a few system calls send.
+struct Window<'a> {
+    sender: &'a mut BatchSender,
+    socket: &'a MediaSocket,
+    datagrams: &'a [Transmit],
+    slices: ArrayVec<IoSlice<'a>, MAX_DATAGRAMS>,
+    patience: &'a mut Patience,
+}
+
+impl Kernel for Window<'_> {
+    fn send(&mut self, kind: Kind, runs: &[Run]) -> nix::Result<usize> {
         let messages: ArrayVec<&[IoSlice<'_>], MAX_MESSAGES> =
-            runs.iter().map(|run| &slices[run.datagrams.clone()]).collect();
+            runs.iter().map(|run| &self.slices[run.datagrams.clone()]).collect();
         let to: ArrayVec<Option<SockaddrIn>, MAX_MESSAGES> = runs.iter().map(|run| Some(run.to)).collect();
         let info = kind.local.map(|local| in_pktinfo {
             ipi_ifindex: 0,
@@ -111,18 +144,26 @@ impl BatchSender {
         });
         let info = info.as_ref().map(ControlMessage::Ipv4PacketInfo);
         let segment = kind.segment.as_ref().map(ControlMessage::UdpGsoSegments);
-        let headers = &mut self.headers[usize::from(info.is_some())][usize::from(segment.is_some())];
+        let headers = &mut self.sender.headers[usize::from(info.is_some())][usize::from(segment.is_some())];
         let control: ArrayVec<ControlMessage<'_>, 2> = info.into_iter().chain(segment).collect();
-        Ok(sendmmsg(socket.fd(), headers, &messages, &to, &control, MsgFlags::empty())?.count())
+        Ok(sendmmsg(self.socket.fd(), headers, &messages, &to, &control, MsgFlags::empty())?.count())
     }
 
-    /// The kernel refused a run: sends its datagrams without segmentation. Returns how many were lost.
-    fn send_singly(&mut self, socket: &MediaSocket, error: Errno, datagrams: &[Transmit]) -> u64 {
+    fn send_singly(&mut self, error: Errno, run: &Run) -> u64 {
         if error == Errno::EIO {
             tracing::info!("the network interface does not segment: each datagram is sent by itself from now on");
-            self.max_segments = 1;
+            self.sender.max_segments = 1;
         }
-        datagrams.iter().map(|datagram| u64::from(send_alone(socket, datagram).is_err())).sum()
+        let datagrams = &self.datagrams[run.datagrams.clone()];
+        datagrams.iter().map(|datagram| u64::from(send_alone(self.socket, datagram).is_err())).sum()
+    }
+
+    fn wait(&mut self) -> bool {
+        let waited = self.patience.0.get_or_insert_with(Instant::now).elapsed();
+        let left = PATIENCE.saturating_sub(waited).as_millis();
+        let timeout = PollTimeout::try_from(left.max(1)).unwrap_or(PollTimeout::ZERO);
+        let room = &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        waited < PATIENCE && poll(room, timeout).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -230,6 +271,91 @@ mod tests {
         let socket = MediaSocket::open(([0, 0, 0, 0], 0).into()).unwrap();
         let sender = BatchSender::new(&socket);
         (socket, sender)
+    }
+
+    /// A kernel that answers as told, then takes everything.
+    #[derive(Default)]
+    struct Told {
+        answers: Vec<nix::Result<usize>>,
+        patience: usize,
+        taken: Vec<usize>,
+        singly: Vec<(Errno, usize)>,
+    }
+
+    impl Kernel for Told {
+        fn send(&mut self, _: Kind, runs: &[Run]) -> nix::Result<usize> {
+            let answer = if self.answers.is_empty() { Ok(runs.len()) } else { self.answers.remove(0) };
+            self.taken.extend(runs.iter().take(answer.unwrap_or_default()).map(|run| run.datagrams.start));
+            answer
+        }
+
+        fn send_singly(&mut self, error: Errno, run: &Run) -> u64 {
+            self.singly.push((error, run.datagrams.start));
+            1
+        }
+
+        fn wait(&mut self) -> bool {
+            let waits = self.patience > 0;
+            self.patience = self.patience.saturating_sub(1);
+            waits
+        }
+    }
+
+    /// Five messages of four datagrams each, to as many clients.
+    fn deliver_five(answers: Vec<nix::Result<usize>>, patience: usize) -> (u64, Told) {
+        let clients: Vec<UdpSocket> = (0..5).map(|_| client()).collect();
+        let all: Vec<Transmit> = clients.iter().flat_map(|client| datagrams(client, None, &[100; 4])).collect();
+        let mut kernel = Told { answers, patience, ..Told::default() };
+        (deliver(&runs(&all, 64), &mut kernel), kernel)
+    }
+
+    #[test]
+    fn what_the_kernel_did_not_take_at_once_follows() {
+        let (lost, kernel) = deliver_five(vec![Ok(2), Err(Errno::EINTR), Ok(1)], 0);
+        assert_eq!((lost, kernel.taken), (0, vec![0, 4, 8, 12, 16]));
+    }
+
+    #[test]
+    fn a_full_buffer_is_waited_for_and_then_what_is_left_is_lost() {
+        let (lost, kernel) = deliver_five(vec![Ok(2), Err(Errno::EAGAIN), Err(Errno::EAGAIN)], 2);
+        assert_eq!((lost, kernel.taken.len()), (0, 5));
+        let (lost, kernel) = deliver_five(vec![Ok(2), Err(Errno::EAGAIN), Err(Errno::EAGAIN)], 1);
+        assert_eq!((lost, kernel.taken), (3 * 4, vec![0, 4]));
+    }
+
+    #[test]
+    fn what_is_refused_segmented_is_sent_singly_and_the_rest_as_before() {
+        for error in [Errno::EIO, Errno::ENOBUFS, Errno::EINVAL] {
+            let (lost, kernel) = deliver_five(vec![Ok(1), Err(error)], 0);
+            assert_eq!((lost, kernel.taken), (1, vec![0, 8, 12, 16]), "of one message one datagram was lost");
+            assert_eq!(kernel.singly, [(error, 4)]);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_does_not_segment_is_not_asked_to_again() {
+        let (socket, mut sender) = sender();
+        let (client, mut patience) = (client(), Patience::default());
+        let all = datagrams(&client, None, &[100; 3]);
+        let (slices, runs) = (ArrayVec::new(), runs(&all, 64));
+        let mut window =
+            Window { sender: &mut sender, socket: &socket, datagrams: &all, slices, patience: &mut patience };
+        assert_eq!(window.send_singly(Errno::EIO, &runs[0]), 0);
+        drop(window);
+        assert_eq!(sender.max_segments, 1);
+        assert_eq!(arrived(&client, 3).len(), 3);
+    }
+
+    #[test]
+    fn there_is_room_in_an_empty_buffer_and_patience_ends() {
+        let (socket, mut sender) = sender();
+        let mut patience = Patience::default();
+        let slices = ArrayVec::new();
+        let mut window =
+            Window { sender: &mut sender, socket: &socket, datagrams: &[], slices, patience: &mut patience };
+        assert!(window.wait());
+        window.patience.0 = Instant::now().checked_sub(PATIENCE);
+        assert!(!window.wait());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Kernel buffers. A second of a busy call is some megabytes; the kernel may grant less (`net.core.rmem_max`).
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -30,6 +30,31 @@ impl MediaSocket {
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), BUFFER_BYTES);
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), BUFFER_BYTES);
         Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state })
+    }
+
+    /// What the kernel granted for received and for sent datagrams, in bytes.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn buffers(&self) -> io::Result<(usize, usize)> {
+        let socket = SockRef::from(&self.socket);
+        // Linux tells twice what it was asked for, its own bookkeeping included (socket(7)).
+        Ok((socket.recv_buffer_size()? / 2, socket.send_buffer_size()? / 2))
+    }
+
+    /// Says in the log which kernel setting makes room, if less was granted than asked for.
+    pub fn check_buffers(&self) {
+        match self.buffers() {
+            Ok((received, sent)) if received.min(sent) < BUFFER_BYTES => tracing::warn!(
+                received_kib = received / 1024,
+                sent_kib = sent / 1024,
+                wanted_kib = BUFFER_BYTES / 1024,
+                "the kernel grants small socket buffers, so large bursts lose packets: raise net.core.rmem_max and \
+                 net.core.wmem_max on this node"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the kernel does not say how large the socket's buffers are"),
+        }
     }
 
     pub fn source(&mut self) -> &mut mio::net::UdpSocket {
