@@ -58,9 +58,15 @@ pub struct Track {
     pub audio_features: Vec<i32>,
 }
 
+/// How much longer than a layer's picture the window may be that shows it.
+const TOLERANCE: f64 = 1.1;
+
 impl Track {
-    /// The highest layer (counted from 0) no larger than what a viewer of `width` x `height` pixels can use;
-    /// always at least one. All there is if no layers were announced.
+    /// The lowest layer (counted from 0) with which a viewer of `width` x `height` pixels misses nothing that can be seen;
+    /// the highest if none is enough, or none was announced.
+    ///
+    /// Shorter sides are compared, so that a window of another shape than the picture does not take four times what it
+    /// shows, and a window a little larger than a layer is content with it.
     pub fn layer_for_size(&self, width: u32, height: u32) -> u8 {
         if self.layers.is_empty() {
             return u8::MAX;
@@ -68,7 +74,7 @@ impl Track {
         let enough = self
             .layers
             .iter()
-            .position(|layer| layer.width >= width && layer.height >= height)
+            .position(|layer| f64::from(layer.width.min(layer.height)) * TOLERANCE >= f64::from(width.min(height)))
             .unwrap_or(self.layers.len().saturating_sub(1));
         u8::try_from(enough).unwrap_or(u8::MAX)
     }
@@ -80,5 +86,42 @@ impl Track {
         }
         let layer = self.layers.iter().rposition(|layer| layer.quality <= quality).unwrap_or(0);
         u8::try_from(layer).unwrap_or(u8::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::tests::camera;
+
+    #[test]
+    fn a_window_gets_the_layer_that_fills_it() {
+        let sizes = [(320, 180), (640, 360), (1280, 720)];
+        let layers = |sizes: &[(u32, u32)]| {
+            let layer = |(quality, (width, height)): (i32, &(u32, u32))| TrackLayer {
+                quality,
+                width: *width,
+                height: *height,
+                bitrate: 0,
+            };
+            Track { layers: (0..).zip(sizes).map(layer).collect(), ..camera("ana") }
+        };
+        let track = layers(&sizes);
+        let cases = [
+            ((160, 90), 0),
+            ((320, 180), 0),
+            ((340, 195), 0),
+            ((360, 203), 1),
+            ((400, 400), 2),
+            ((250, 800), 1),
+            ((1280, 720), 2),
+            ((3840, 2160), 2),
+            ((0, 0), 0),
+        ];
+        for ((width, height), layer) in cases {
+            assert_eq!(track.layer_for_size(width, height), layer, "{width} x {height}");
+        }
+        assert_eq!(layers(&[(180, 320), (360, 640)]).layer_for_size(320, 180), 0, "a telephone held upright");
+        assert_eq!(layers(&[]).layer_for_size(1, 1), u8::MAX);
     }
 }
