@@ -8,7 +8,8 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
-use sfu_core::engine::EngineStats;
+use sfu_core::engine::{EngineStats, Protection};
+use sfu_core::transport::srtp::Profile;
 
 use crate::control::JoinOutcome;
 use crate::worker::{DELAY_BOUNDS_US, WorkerReport};
@@ -133,6 +134,7 @@ impl Collector for Reports {
         }
         encode_busy(&mut encoder, &reports)?;
         encode_delay(&mut encoder, &reports)?;
+        encode_protection(&mut encoder, &reports)?;
         encode_dropped(&mut encoder, &reports)
     }
 }
@@ -141,6 +143,8 @@ impl Collector for Reports {
 type NoLabels = [(&'static str, &'static str); 0];
 /// A label, and where its value is.
 type Reason = (&'static str, fn(&EngineStats) -> u64);
+/// A protection profile, and how many transports have it.
+type Protected = (Profile, fn(&Protection) -> u64);
 type CounterRow = (&'static str, &'static str, Option<Unit>, u64);
 
 fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
@@ -214,6 +218,22 @@ fn encode_delay(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -
     let count = buckets.iter().map(|(_, n)| n).sum();
     let sum = reports.iter().map(|report| report.delay.sum_us as f64 / 1e6).sum();
     metric.encode_histogram::<NoLabels>(sum, count, &buckets, None)
+}
+
+fn encode_protection(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {
+    let help = "Transports that have keys now, by protection profile of their media";
+    let kind = ConstGauge::new(0_u64).metric_type();
+    let mut metric = encoder.encode_descriptor("protected_transports", help, None, kind)?;
+    let profiles: [Protected; 3] = [
+        (Profile::AeadAes128Gcm, |counts| counts.aes_128_gcm),
+        (Profile::AeadAes256Gcm, |counts| counts.aes_256_gcm),
+        (Profile::Aes128CmHmacSha1_80, |counts| counts.aes_128_cm),
+    ];
+    for (profile, of) in profiles {
+        let total: u64 = reports.iter().map(|report| of(&report.protection)).sum();
+        ConstGauge::new(total).encode(metric.encode_family(&[("profile", profile.name())])?)?;
+    }
+    Ok(())
 }
 
 fn encode_dropped(encoder: &mut DescriptorEncoder<'_>, reports: &[WorkerReport]) -> Result<(), std::fmt::Error> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sfu_core::engine::EngineStats;
+use sfu_core::engine::{EngineStats, Protection};
 
 /// Upper bounds of the delay histogram in microseconds; the last bucket is everything above.
 pub const DELAY_BOUNDS_US: [u64; 10] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000];
@@ -36,6 +36,8 @@ pub struct WorkerReport {
     pub busy_total: Duration,
     pub delay: DelayHistogram,
     pub engine: EngineStats,
+    /// Of the transports that have keys now.
+    pub protection: Protection,
     /// Datagrams of clients that could not be sent.
     pub lost: u64,
     /// Messages that did not fit this worker's inbox.

@@ -384,6 +384,7 @@ impl Worker {
             busy_total: self.busy_total,
             delay: self.delay,
             engine: *self.engine.stats(),
+            protection: self.engine.protection(),
             lost: self.outlet.lost,
             inbox_dropped: self.others[self.index].dropped.load(std::sync::atomic::Ordering::Relaxed),
             events_dropped: self.reports_dropped + self.engine.stats().events_dropped,

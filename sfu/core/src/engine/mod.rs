@@ -63,7 +63,7 @@ use crate::transport::DatagramKind;
 pub use self::config::EngineConfig;
 pub use self::connectivity::CONSENT_TIME;
 pub use self::state::{EngineState, RestoreError};
-pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, RelayTraffic, Traffic};
+pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Protection, RelayTraffic, Traffic};
 
 /// The media of many transports.
 ///
@@ -198,6 +198,12 @@ impl Engine {
     /// Whether datagrams from this path are for a transport of this engine.
     pub fn owns(&self, path: &Path) -> bool {
         self.index.paths.contains_key(path)
+    }
+
+    /// What protects the media of the transports there are. Looks at each of them.
+    pub fn protection(&self) -> Protection {
+        let keyed = self.transports.iter().filter_map(|(_, transport)| transport.srtp.as_ref());
+        Protection::count(keyed.map(|srtp| srtp.sealer.profile()))
     }
 
     pub const fn stats(&self) -> &EngineStats {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::transport::srtp::Profile;
+
 /// Counters since the engine was made, and how much there is right now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineStats {
@@ -19,6 +21,28 @@ pub struct EngineStats {
     pub transports: u64,
     pub tracks: u64,
     pub subscriptions: u64,
+}
+
+/// Transports that have keys, by protection profile (RFC 5764, section 4.1.2; RFC 7714, section 14.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    pub aes_128_gcm: u64,
+    pub aes_256_gcm: u64,
+    pub aes_128_cm: u64,
+}
+
+impl Protection {
+    pub(crate) fn count(profiles: impl Iterator<Item = Profile>) -> Self {
+        let mut counts = Self::default();
+        for profile in profiles {
+            *match profile {
+                Profile::AeadAes128Gcm => &mut counts.aes_128_gcm,
+                Profile::AeadAes256Gcm => &mut counts.aes_256_gcm,
+                Profile::Aes128CmHmacSha1_80 => &mut counts.aes_128_cm,
+            } += 1;
+        }
+        counts
+    }
 }
 
 /// Datagrams and bytes of one direction, by what they carry. Bytes are UDP payload.

@@ -9,9 +9,10 @@
 
 mod client;
 
-use calls_tests::live::{Join, LOSSY, Mode, Person, RELIABLE, Server, frame, packet};
+use calls_tests::live::{Join, LIMIT, LOSSY, Mode, Person, RELIABLE, Server, frame, packet};
 use calls_tests::server;
 use rtc::peer_connection::transport::RTCDtlsRole;
+use tokio::time::timeout;
 use webrtc::peer_connection::SrtpProtectionProfile;
 
 use client::{Client, Network, Wish, payload};
@@ -99,10 +100,10 @@ async fn it_hears_a_voice_byte_for_byte_and_in_order() {
 
 #[tokio::test]
 async fn it_hears_and_is_heard_with_every_protection_profile_of_media() {
-    for (profile, name) in [
-        (SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, "SRTP_AEAD_AES_128_GCM"),
-        (SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm, "SRTP_AEAD_AES_256_GCM"),
-        (SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80, "SRTP_AES128_CM_HMAC_SHA1_80"),
+    for (profile, name, counted) in [
+        (SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, "SRTP_AEAD_AES_128_GCM", 2.0),
+        (SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm, "SRTP_AEAD_AES_256_GCM", 1.0),
+        (SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80, "SRTP_AES128_CM_HMAC_SHA1_80", 1.0),
     ] {
         let server = server!();
         let ben = Join::new("ben").speaking().keeping_frames().to(&server).await;
@@ -110,6 +111,14 @@ async fn it_hears_and_is_heard_with_every_protection_profile_of_media() {
         assert_eq!(ana.protection().await.as_deref(), Some(name));
         assert_hears_ana(&ben).await;
         assert_hears(&ana, &ben.voice()).await;
+        // Threads report once a second; the other client prefers GCM with 128 bits.
+        let label = format!("profile=\"{}\"", &name["SRTP_".len()..]);
+        let told = async {
+            while server.metric("calls_sfu_protected_transports", &label).await < counted {
+                assert_hears(&ana, &ben.voice()).await;
+            }
+        };
+        assert!(timeout(LIMIT, told).await.is_ok(), "{counted} transports with {label}");
     }
 }
 
