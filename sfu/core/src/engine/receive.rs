@@ -154,29 +154,31 @@ impl Engine {
             }
             self.hear(now, (index, layer_index), level);
         }
-        let revived = self.note_alive(now, (index, layer_index));
+        let changed = self.note_alive(now, (index, layer_index), header.marker);
         let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(layer_index)) else { return };
         let sequence = source.sequence.unwrap(header.sequence_number);
         source.statistics.handle_packet(now, sequence, header.timestamp);
         source.rate.add(now, packet.len());
-        if revived {
+        if changed {
             self.retarget_all(now, index);
         }
         let taken = Taken { sequence, arrival: now, bytes: packet, header, located };
         self.note_arrival(now, (index, layer_index), &taken);
     }
 
-    /// A packet of a layer came. Returns whether the layer was dead before.
-    pub(super) fn note_alive(&mut self, now: Time, (index, layer_index): (TrackIndex, u8)) -> bool {
+    /// A packet of a layer came, the last of a picture or not. Returns whether other layers are alive than before.
+    pub(super) fn note_alive(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), ends: bool) -> bool {
         let Some(track) = self.tracks.get_mut(index) else { return false };
-        let revived = !track.alive(now).nth(usize::from(layer_index)).unwrap_or_default();
+        let given_up = ends && track.is_video() && track.note_picture(now, layer_index);
         let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return false };
+        let revived = !layer.is_alive(now);
         layer.last_packet = Some(now);
+        layer.outrun = 0;
         // Of a track that is relayed, its home tells.
         if !std::mem::replace(&mut layer.started, true) && track.origin.transport().is_some() {
             self.output.event(Event::LayerStarted { track: track.description.track, rid: layer.rid.clone() });
         }
-        revived
+        revived || given_up
     }
 
     /// Takes in a retransmission: the packet it carries is treated as if it had come late.

@@ -65,11 +65,14 @@ impl Engine {
                     self.output.stats.feedback.nacks_sent += numbers.len() as u64;
                     write_nack(rtcp, transport.feedback_ssrc, source.ssrc, numbers);
                 }
-                if !track.muted && layer.keyframe.take_due(now) {
-                    self.output.stats.feedback.plis_sent += 1;
-                    write_picture_loss(rtcp, transport.feedback_ssrc, source.ssrc);
-                }
             }
+            if track.muted {
+                continue;
+            }
+            track.ask_for_keyframes(now, &self.subscriptions, |_, source| {
+                self.output.stats.feedback.plis_sent += 1;
+                write_picture_loss(rtcp, transport.feedback_ssrc, source.ssrc);
+            });
         }
         self.flush_rtcp(index);
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arena::{TrackIndex, TransportIndex};
 use super::command::{Codec, CodecMapping, Subscribe, Target};
+use super::track::Track;
 use crate::media::report::SenderStatistics;
 use crate::media::resend::{Budget, SealedRing};
 use crate::media::rewrite::{Offsets, Rewriter};
@@ -119,6 +120,12 @@ impl Subscription {
     /// Whether it is waiting for the keyframe with which another layer begins.
     pub fn is_waiting(&self) -> bool {
         self.wanted.is_some() && self.wanted != self.current
+    }
+
+    /// Whether a keyframe of this layer is of use: to begin with it, or because it is what is shown.
+    pub fn awaits_keyframe(&self, track: &Track, layer: u8) -> bool {
+        let begins = self.wanted == Some(layer) && (self.is_waiting() || self.waits_for_layer(track));
+        begins || self.current == Some(layer)
     }
 
     /// Nothing is forwarded until the next keyframe.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::arena::{SubscriptionIndex, TransportIndex};
+use super::arena::{Arena, SubscriptionIndex, TransportIndex};
 use super::command::{Codec, CodecMapping, MediaKind, Publish};
 use super::config::EngineConfig;
 use super::hearing::HeldBack;
 use super::relay::Relayed;
+use super::subscription::Subscription;
 use crate::id::{PeerKey, Rid, Ssrc};
 use crate::media::history::History;
 use crate::media::keyframe::KeyframeRequest;
@@ -79,6 +80,8 @@ pub struct Layer {
     pub keyframe: KeyframeRequest,
     /// How long ago it was that a packet came tells whether the layer is alive.
     pub last_packet: Option<Time>,
+    /// Pictures that lower layers sent since its last packet, but for the first moments.
+    pub outrun: u8,
     pub started: bool,
 }
 
@@ -110,6 +113,11 @@ impl Source {
 }
 
 impl Layer {
+    /// Whether it is being sent.
+    pub fn is_alive(&self, now: Time) -> bool {
+        self.outrun < layer::OUTRUN && layer::is_alive(now, self.last_packet)
+    }
+
     /// Whether a stream came after all that were this layer so far.
     pub fn is_newer(&self, source: SourceId) -> bool {
         self.newest.is_none_or(|newest| source.is_after(newest))
@@ -267,7 +275,20 @@ impl Track {
 
     /// Which layers send, lowest first.
     pub fn alive(&self, now: Time) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
-        self.layers.iter().map(move |layer| layer::is_alive(now, layer.last_packet))
+        self.layers.iter().map(move |layer| layer.is_alive(now))
+    }
+
+    /// A layer sent the last packet of a picture: those above it should not be far behind. Returns whether one of them has
+    /// been given up with this.
+    pub fn note_picture(&mut self, now: Time, layer: u8) -> bool {
+        let mut given_up = false;
+        for above in self.layers.iter_mut().skip(usize::from(layer) + 1) {
+            if above.last_packet.is_some_and(|last| now.since(last) > layer::LAG) {
+                given_up |= above.is_alive(now) && above.outrun + 1 == layer::OUTRUN;
+                above.outrun = above.outrun.saturating_add(1);
+            }
+        }
+        given_up
     }
 
     /// Bits per second that a layer sends.
@@ -278,6 +299,33 @@ impl Track {
     /// Which layers have a stream, alive or not.
     pub fn known(&self) -> impl DoubleEndedIterator<Item = bool> + ExactSizeIterator + Clone {
         self.layers.iter().map(|layer| layer.source.is_some())
+    }
+
+    /// Asks with `ask` for the keyframes that are due. What nobody waits for any more is not asked for; what only other
+    /// engines wait for is asked for once, since they repeat their wishes themselves.
+    pub fn ask_for_keyframes(
+        &mut self,
+        now: Time,
+        subscriptions: &Arena<SubscriptionIndex, Subscription>,
+        mut ask: impl FnMut(u8, &Source),
+    ) {
+        for at in 0..self.layers.len() as u8 {
+            let is_due = |layer: &Layer| layer.source.is_some() && layer.keyframe.is_due(now);
+            if !self.layer(at).is_some_and(is_due) {
+                continue;
+            }
+            let mut receivers = self.subscriptions.iter().filter_map(|index| subscriptions.get(*index));
+            let is_awaited = receivers.any(|receiver| receiver.awaits_keyframe(self, at));
+            let has_peers = !self.peers.is_empty();
+            let Some(layer) = self.layer_mut(at) else { continue };
+            if is_awaited || has_peers {
+                layer.keyframe.take_due(now);
+                layer.source.iter().for_each(|source| ask(at, source));
+            }
+            if !is_awaited {
+                layer.keyframe.give_up();
+            }
+        }
     }
 
     /// Whether a packet of this SSRC is a straggler of a stream that has been replaced, or a retransmission of one.

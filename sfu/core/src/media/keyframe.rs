@@ -102,10 +102,20 @@ impl KeyframeRequest {
         self.wanted = true;
     }
 
-    /// One came, or nobody waits any more.
+    /// One came.
     pub const fn satisfy(&mut self) {
         self.wanted = false;
         self.unanswered = 0;
+    }
+
+    /// Nobody waits any more. Whoever does so again is not served any faster for it.
+    pub const fn give_up(&mut self) {
+        self.wanted = false;
+    }
+
+    /// Whether a request is due.
+    pub fn is_due(&self, now: Time) -> bool {
+        self.next_at().is_some_and(|at| at <= now)
     }
 
     /// When a request is due.
@@ -116,7 +126,7 @@ impl KeyframeRequest {
 
     /// Whether to send a request now. True at most once per interval.
     pub fn take_due(&mut self, now: Time) -> bool {
-        let due = self.next_at().is_some_and(|at| at <= now);
+        let due = self.is_due(now);
         if due {
             self.asked = Some(now);
             self.unanswered = self.unanswered.saturating_add(1);
@@ -176,6 +186,17 @@ mod tests {
         assert_eq!(request.next_at(), None);
         request.want();
         assert_eq!(request.next_at(), Some(Time::from_millis(1010)), "the limit holds across keyframes");
+    }
+
+    #[test]
+    fn nobody_is_asked_for_what_nobody_waits_for() {
+        let mut request = KeyframeRequest::default();
+        request.want();
+        assert!(request.take_due(Time::from_millis(10)));
+        request.give_up();
+        assert_eq!(request.next_at(), None);
+        request.want();
+        assert_eq!(request.next_at(), Some(Time::from_millis(510)), "the limit holds for who comes next");
     }
 
     #[test]

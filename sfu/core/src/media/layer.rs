@@ -8,6 +8,12 @@ use crate::time::Time;
 /// A layer that sends nothing for this long has been switched off by the publisher. A screen that stands still is sent
 /// at least once a second.
 pub const SILENCE: Duration = Duration::from_millis(2500);
+/// A layer has been switched off already when so many pictures of a lower one came without it: encoders give up the highest
+/// layer first when their network narrows, while a screen that stands still is silent on all of them.
+pub const OUTRUN: u8 = 6;
+/// Of them, those that come within this time of the layer's last packet do not count: layers of one picture come one after
+/// the other.
+pub const LAG: Duration = Duration::from_millis(200);
 
 /// The layer a subscriber should get, given which layers are alive, lowest first.
 ///

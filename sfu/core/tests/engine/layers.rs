@@ -123,6 +123,65 @@ fn a_layer_that_falls_silent_gives_way_to_the_next_lower() {
 }
 
 #[test]
+fn a_layer_the_publisher_gives_up_is_left_at_once() {
+    scenario(|world| {
+        simulcast(world);
+        world.run_for(Duration::from_secs(2));
+        world.clients.get_mut(&1).expect("joined").sender(Ssrc(23)).active = false;
+        world.run_for(Duration::from_millis(900));
+        assert_eq!(newest_layer(world), 22, "the others go on without it");
+        let last = |world: &World| world.received(2, Ssrc(200)).packets.len();
+        let before = last(world);
+        world.run_for(Duration::from_millis(500));
+        assert!(last(world) > before);
+        check_continuous(world);
+    });
+}
+
+#[test]
+fn layers_that_stand_still_together_are_all_kept() {
+    scenario(|world| {
+        simulcast(world);
+        world.run_for(Duration::from_secs(2));
+        let ask = |world: &World| world.clients[&1].plis.len();
+        let before = ask(world);
+        // A screen without movement: a picture a second, of all layers.
+        for _ in 0..5 {
+            for (active, time) in [(false, 960), (true, 40)] {
+                let now = world.now;
+                for ssrc in [21, 22, 23] {
+                    let sender = world.clients.get_mut(&1).expect("joined").sender(Ssrc(ssrc));
+                    (sender.active, sender.next_frame) = (active, now);
+                }
+                world.run_for(Duration::from_millis(time));
+            }
+        }
+        assert_eq!(newest_layer(world), 23);
+        assert_eq!(ask(world), before, "nobody changed");
+    });
+}
+
+#[test]
+fn nobody_asks_for_a_layer_that_nobody_waits_for_any_more() {
+    scenario(|world| {
+        simulcast(world);
+        world.run_for(Duration::from_secs(2));
+        target(world, Target::Layer(0));
+        world.run_for(Duration::from_secs(1));
+        // The highest layer is wanted again while the publisher has just given it up …
+        world.clients.get_mut(&1).expect("joined").sender(Ssrc(23)).active = false;
+        target(world, Target::HIGHEST);
+        world.run_for(Duration::from_millis(200));
+        // … and then not.
+        target(world, Target::Off);
+        world.run_for(Duration::from_secs(1));
+        let before = world.clients[&1].plis.len();
+        world.run_for(Duration::from_secs(20));
+        assert_eq!(world.clients[&1].plis.len(), before);
+    });
+}
+
+#[test]
 fn off_means_off_and_on_begins_with_a_keyframe() {
     scenario_on_the_move(|world| {
         simulcast(world);

@@ -130,6 +130,7 @@ pub struct LayerState {
     pub(super) newest: Option<SourceId>,
     pub(super) keyframe: KeyframeRequest,
     pub(super) last_packet: Option<Time>,
+    pub(super) outrun: u8,
     pub(super) started: bool,
 }
 
@@ -255,12 +256,13 @@ impl Track {
 
 impl Layer {
     fn describe_state(&self) -> LayerState {
-        let Self { rid: _, source, newest, keyframe, last_packet, started } = self;
+        let Self { rid: _, source, newest, keyframe, last_packet, outrun, started } = self;
         LayerState {
             source: source.as_ref().map(Source::describe_state),
             newest: *newest,
             keyframe: keyframe.clone(),
             last_packet: *last_packet,
+            outrun: *outrun,
             started: *started,
         }
     }

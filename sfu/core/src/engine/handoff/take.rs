@@ -349,14 +349,16 @@ impl Track {
     /// Goes on with a layer where another engine stopped, with the history there is. Returns whether it is another
     /// stream than was known here.
     fn resume(&mut self, config: &EngineConfig, at: u8, state: LayerState) -> bool {
-        let LayerState { source, newest, keyframe, last_packet, started } = state;
+        let LayerState { source, newest, keyframe, last_packet, outrun, started } = state;
         let Some(layer) = self.layer_mut(at) else { return false };
         let is_wanted = layer.keyframe.next_at().is_some();
         layer.keyframe = keyframe;
         if is_wanted {
             layer.keyframe.want();
         }
-        layer.last_packet = layer.last_packet.max(last_packet);
+        if last_packet > layer.last_packet {
+            (layer.last_packet, layer.outrun) = (last_packet, outrun);
+        }
         layer.started |= started;
         let mut replaced = false;
         if let Some(state) = source {

@@ -62,15 +62,13 @@ impl Engine {
     }
 
     fn ask_for_keyframes(&mut self, now: Time, index: TrackIndex) {
-        let Self { tracks, output, .. } = self;
+        let Self { tracks, subscriptions, output, .. } = self;
         let Some(track) = tracks.get_mut(index).filter(|track| !track.muted) else { return };
-        let Origin::Peer(relayed) = &track.origin else { return };
-        for (at, layer) in (0_u8..).zip(&mut track.layers) {
-            if layer.source.is_some() && layer.keyframe.take_due(now) {
-                let content = Content::KeyframeWanted { layer: at };
-                output.relay(relayed.peer, RelayMessage::track(track.description.track, content));
-            }
-        }
+        let Origin::Peer(Relayed { peer, .. }) = track.origin else { return };
+        let key = track.description.track;
+        track.ask_for_keyframes(now, subscriptions, |layer, _| {
+            output.relay(peer, RelayMessage::track(key, Content::KeyframeWanted { layer }));
+        });
     }
 
     /// Makes sure that a relayed track is looked at when its next deadline comes.

@@ -97,12 +97,12 @@ impl Engine {
             let Some((header, located)) = self.read_relayed(index, &packet) else { continue };
             let level = located.audio_level(packet.bytes);
             self.hear(now, (index, stream.layer), level);
-            let revived = self.note_alive(now, (index, stream.layer));
+            let changed = self.note_alive(now, (index, stream.layer), header.marker);
             if let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(stream.layer)) {
                 source.sequence.learn(packet.sequence);
                 source.rate.add(now, packet.bytes.len());
             }
-            if revived {
+            if changed {
                 self.retarget_all(now, index);
             }
             let taken =
