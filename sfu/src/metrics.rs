@@ -161,6 +161,18 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ("stun_checks", "Connectivity checks answered", None, sum(|stats| stats.checks)),
         ("rtp_received_lost_packets", "Packets of publishers the network lost", None, sum(|stats| stats.lost.received)),
         ("rtp_sent_lost_packets", "Packets subscribers say the network lost", None, sum(|stats| stats.lost.sent)),
+        (
+            "audio_recovered_packets",
+            "Lost audio of publishers that came beside later audio",
+            None,
+            sum(|stats| stats.redundancy.recovered),
+        ),
+        (
+            "audio_redundant_packets",
+            "Audio sent with earlier audio beside it",
+            None,
+            sum(|stats| stats.redundancy.sent),
+        ),
         ("nacks_received", "Packets subscribers asked for again", None, sum(|stats| stats.feedback.nacks_received)),
         (
             "nacks_unanswered",

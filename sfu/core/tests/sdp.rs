@@ -122,11 +122,17 @@ fn a_browser_session_with_one_peer_connection() {
         assert!(outcome.data_channels && outcome.published.is_empty() && answer.sending.is_empty());
         assert_eq!(session.negotiation.section_request(), None);
 
-        let (outcome, _) = session.step("2-microphone", PublishOptions::default());
+        let voice = PublishOptions { redundancy: true, ..PublishOptions::default() };
+        let (outcome, _) = session.step("2-microphone", voice);
         let [microphone] = outcome.published.as_slice() else { panic!("{browser}: {outcome:?}") };
         assert_eq!((microphone.mid.0.as_str(), microphone.kind), ("7", MediaKind::Audio));
-        let opus = if browser == "chromium" { 111 } else { 109 };
-        assert_eq!(codecs(microphone), [(Codec::Opus, opus, None)]);
+        // Chromium sends redundancy if it comes first in the answer; Firefox has none.
+        let (opus, red) = if browser == "chromium" { (111, Some(63)) } else { (109, None) };
+        let (opus, red) = ((Codec::Opus, opus, None), red.map(|red| (Codec::Red, red, None)));
+        assert_eq!(codecs(microphone), [Some(opus), red].into_iter().flatten().collect::<Vec<_>>());
+        let claimed = session.negotiation.published(TrackKey(1)).expect("claimed");
+        assert_eq!(codecs(&claimed), [red, Some(opus)].into_iter().flatten().collect::<Vec<_>>());
+        assert!(claimed.transport_cc, "as it says of the codec inside");
         assert!(microphone.extensions.mid.is_some() && microphone.extensions.audio_level.is_some());
         assert!(microphone.transport_cc && !microphone.nack);
         assert_eq!(microphone.ssrcs.len(), 1);
@@ -208,6 +214,9 @@ fn a_browser_session_with_offers_of_ours() {
         let vp8 = CodecMapping { codec: Codec::Vp8, payload_type: 96, rtx_payload_type: Some(97), clock_rate: 90_000 };
         assert_eq!(started[0].codecs[0], vp8);
         assert!(started.iter().all(|started| started.extensions.mid == Some(1)));
+        let taken: Vec<Codec> = started[2].codecs.iter().map(|mapping| mapping.codec).collect();
+        let expected: &[Codec] = if browser == "chromium" { &[Codec::Opus, Codec::Red] } else { &[Codec::Opus] };
+        assert_eq!(taken, expected, "what it does not take, it does not get");
 
         negotiation.unsubscribe(SubscriptionKey(1));
         assert_eq!(step(&mut negotiation, "unsubscribed"), []);

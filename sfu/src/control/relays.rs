@@ -174,6 +174,8 @@ mod tests {
             nack: false,
             transport_cc: false,
             group: None,
+            encrypted: false,
+            redundancy: true,
         }))
     }
 

@@ -30,7 +30,7 @@ pub fn check(packet: &[u8]) {
     for codec in [Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1] {
         starts_keyframe(codec, payload);
     }
-    let _ = red::primary(payload);
+    check_redundancy(&header, packet);
     if let Some(descriptor) = vp8::Descriptor::parse(payload) {
         let mut copy = payload.to_vec();
         descriptor.rewrite(&mut copy, 0x7fff, 0xff);
@@ -57,6 +57,24 @@ pub fn check(packet: &[u8]) {
         located.get(Kind::DependencyDescriptor, packet),
         "passed on as it is"
     );
+}
+
+/// Redundant audio falls into parts that are all there is, and into packets that can be read.
+fn check_redundancy(header: &Header, packet: &[u8]) {
+    let payload = header.payload.of(packet);
+    let frames = red::earlier(payload);
+    let Some((payload_type, primary)) = red::primary(payload) else {
+        return assert!(frames.len() <= 8);
+    };
+    let mut out = Vec::new();
+    red::write(&mut out, frames.clone(), (payload_type, primary));
+    assert_eq!(out, payload, "written as it was read");
+    let restored = red::restore_primary(&mut out, (header, packet), (payload_type, primary)).expect("it was whole");
+    assert_eq!((restored.payload_type, restored.payload.of(&out)), (payload_type, primary));
+    for frame in frames {
+        let restored = red::restore_earlier(&mut out, header, 1, frame).expect("it was whole");
+        assert_eq!((restored.payload_type, restored.payload.of(&out)), (frame.payload_type, frame.data));
+    }
 }
 
 /// Layers are read from either description, and frames that were read are found again.

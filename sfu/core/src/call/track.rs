@@ -62,6 +62,11 @@ pub struct Track {
 const TOLERANCE: f64 = 1.1;
 
 impl Track {
+    /// Whether its frames are encrypted end to end.
+    pub const fn is_encrypted(&self) -> bool {
+        self.encryption != 0
+    }
+
     /// The lowest layer (counted from 0) with which a viewer of `width` x `height` pixels misses nothing that can be seen;
     /// the highest if none is enough, or none was announced.
     ///

@@ -141,7 +141,7 @@ impl Engine {
             if track.is_video() {
                 wishes.extend(subscription.wish(now, track).map(|wish| (*at, wish)));
             } else if track.held_back.is_none() && subscription.target() != Target::Off {
-                audio += track.rate(now, 0);
+                audio += track.rate(now, 0) * subscription.times(track, transport.redundancy.distance(now));
             }
         }
         let budget = limit.unwrap_or(u64::MAX).saturating_sub(audio);

@@ -169,6 +169,10 @@ pub struct Publish {
     /// With whom an audio track competes for being heard. Without a group it is always forwarded, and so is one whose
     /// packets do not say how loud they are (RFC 6464).
     pub group: Option<AudioGroupKey>,
+    /// Frames are encrypted end to end: nothing is made of their parts, and packets pass as they are.
+    pub encrypted: bool,
+    /// Earlier frames of audio may go along with each, for receivers whose networks lose packets.
+    pub redundancy: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,8 +191,8 @@ pub struct Subscribe {
     /// SSRC of the copy, and of its retransmissions. Chosen by control, unique on the transport.
     pub ssrc: Ssrc,
     pub rtx_ssrc: Option<Ssrc>,
-    /// The receiver's payload types. A codec of the track that is not here is not forwarded (RED falls back to the
-    /// primary encoding inside it when Opus is here).
+    /// The receiver's payload types. A codec of the track that is not here is not forwarded. With RED and Opus, audio has
+    /// earlier frames beside it while the receiver's network loses packets.
     pub codecs: Vec<CodecMapping>,
     pub extensions: Extensions,
     /// Canonical end-point identifier for RTCP (RFC 3550, section 6.5.1): one a publisher, so that its audio and video stay in step.

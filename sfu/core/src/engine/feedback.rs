@@ -65,6 +65,7 @@ impl Engine {
                 let Some(subscription) = self.sent_as(index, media) else { return };
                 for sequence_number in lost {
                     self.output.stats.feedback.nacks_received += 1;
+                    self.note_asked(now, index, subscription, sequence_number);
                     if !self.resend(now, subscription, sequence_number) {
                         self.output.stats.feedback.nacks_unanswered += 1;
                     }
@@ -82,6 +83,19 @@ impl Engine {
                 self.handle_transport_wide(now, index, reference, statuses);
             }
             Packet::Other { .. } => {}
+        }
+    }
+
+    /// A client asks for a packet. If it is audio, it is likely to come too late, and so is the next one that is lost. What
+    /// never came to us was not lost on the way to the client.
+    fn note_asked(&mut self, now: Time, index: TransportIndex, subscription: SubscriptionIndex, sequence_number: u16) {
+        let Some(subscription) = self.subscriptions.get_mut(subscription) else { return };
+        let Some(transport) = self.transports.get_mut(index) else { return };
+        let Some(track) = self.tracks.get(subscription.track).filter(|track| !track.is_video()) else { return };
+        let Some(origin) = subscription.rewriter.origin(sequence_number) else { return };
+        let is_here = track.source(origin.source).is_some_and(|source| source.history.get(origin.sequence).is_some());
+        if is_here && subscription.statistics.newly_asked(origin.out) {
+            transport.redundancy.handle_lost(now);
         }
     }
 
@@ -120,7 +134,14 @@ impl Engine {
     fn handle_block(&mut self, now: Time, index: TransportIndex, subscription: SubscriptionIndex, block: &ReportBlock) {
         let Some(subscription) = self.subscriptions.get_mut(subscription) else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
-        self.output.stats.lost.sent += subscription.statistics.newly_lost(block);
+        if self.tracks.get(subscription.track).is_some_and(|track| !track.is_video()) {
+            let next = subscription.rewriter.next();
+            let (lost, part) = subscription.statistics.newly_lost_on_the_way(block, next);
+            self.output.stats.lost.sent += lost;
+            transport.redundancy.handle_report(now, part, lost);
+        } else {
+            self.output.stats.lost.sent += subscription.statistics.newly_lost(block);
+        }
         let round_trip = subscription.statistics.round_trip(now, block);
         if let Some(sample) = round_trip {
             transport.handle_round_trip(sample);

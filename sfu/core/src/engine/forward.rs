@@ -2,21 +2,20 @@
 
 use arrayvec::ArrayVec;
 
-use super::Engine;
 use super::arena::TrackIndex;
 use super::burst::{Fresh, MAX_BURST};
 use super::command::{Codec, Target};
 use super::event::Event;
 use super::output::Output;
 use super::stats::EngineStats;
-use super::subscription::{Outgoing, Subscription};
+use super::subscription::Subscription;
 use super::svc::{self, Choice};
 use super::track::{Source, Track, needs_keyframe};
 use super::transport::Transport;
+use super::{Copies, Engine};
 use crate::media::extension::{self, Own};
 use crate::media::history::Packet;
 use crate::media::layer::choose;
-use crate::media::red;
 use crate::media::rewrite::{Mapped, Offsets};
 use crate::media::rtp::write_header;
 use crate::media::timeline::{LastSent, align};
@@ -31,7 +30,7 @@ pub(super) struct Original<'a> {
     pub source: &'a Source,
     layer: u8,
     pub packet: &'a Packet,
-    codec: Codec,
+    pub codec: Codec,
     descriptor: Option<Descriptor>,
 }
 
@@ -62,10 +61,11 @@ impl Engine {
         if originals.is_empty() {
             return;
         }
+        scratch.copies.redundant.clear();
         for subscription in &track.subscriptions {
             let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
             let Some(transport) = transports.get_mut(subscription.transport) else { continue };
-            subscription.forward(&originals, transport, output, &mut scratch.copy);
+            subscription.forward(&originals, transport, output, &mut scratch.copies);
         }
     }
 
@@ -132,10 +132,10 @@ impl Engine {
 
 impl Subscription {
     /// Sends what it gets of a burst.
-    fn forward(&mut self, burst: &[Original<'_>], transport: &mut Transport, output: &mut Output, copy: &mut Vec<u8>) {
+    fn forward(&mut self, burst: &[Original<'_>], transport: &mut Transport, output: &mut Output, copies: &mut Copies) {
         for original in burst {
             let began = self.switch(original, transport);
-            self.send(original, transport, output, copy);
+            self.send(original, transport, output, copies);
             if began {
                 // The keyframe's first packet may have come last: what overtook it follows now, and with it the rest of
                 // the burst.
@@ -143,7 +143,7 @@ impl Subscription {
                 let later = packet.sequence + 1..=source.highest();
                 for later in later.take_while(|later| !track.holds_back(source.id, *later)) {
                     if let Some(original) = Original::new(now, track, layer, later) {
-                        self.send(&original, transport, output, copy);
+                        self.send(&original, transport, output, copies);
                     }
                 }
                 return;
@@ -199,18 +199,18 @@ impl Subscription {
         sequence: u64,
         transport: &mut Transport,
         output: &mut Output,
-        copy: &mut Vec<u8>,
+        copies: &mut Copies,
     ) {
         let Some(original) = self.current.and_then(|layer| Original::new(now, track, layer, sequence)) else { return };
         let number = self.rewriter.number_of(original.source.id, sequence);
         let is_missing = number.zip(self.stream).zip(transport.srtp.as_ref());
         if is_missing.is_some_and(|((number, stream), srtp)| srtp.sealer.is_fresh(stream, number)) {
-            self.send(&original, transport, output, copy);
+            self.send(&original, transport, output, copies);
         }
     }
 
     /// Sends the packet, if it belongs to what is being forwarded.
-    fn send(&mut self, original: &Original<'_>, transport: &mut Transport, output: &mut Output, copy: &mut Vec<u8>) {
+    fn send(&mut self, original: &Original<'_>, transport: &mut Transport, output: &mut Output, copies: &mut Copies) {
         let Original { now, packet, source, .. } = *original;
         let Some(path) = transport.connectivity.selected() else { return };
         let (Some(srtp), Some(stream)) = (transport.srtp.as_mut(), self.stream) else { return };
@@ -233,14 +233,19 @@ impl Subscription {
             transport.next_transport_sequence += 1;
             transport.next_transport_sequence as u16
         });
-        let payload_type = outgoing.mapping.payload_type;
+        let distance = transport.redundancy.distance(now);
+        let redundant = self.with_earlier(original, distance, &mut copies.redundant);
+        let payload_type = redundant.map_or(outgoing.payload_type, |(payload_type, _)| payload_type);
         let payload = if choice == Choice::LeaveOut {
             let timestamp = packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
             self.write_blank_head(&mut out, payload_type, timestamp, now, transport_sequence);
             &[]
         } else {
             self.write_head(&mut out, payload_type, packet, mapped.offsets, now, transport_sequence);
-            payload_of(packet, outgoing, original.descriptor, mapped.offsets, copy)
+            match redundant {
+                Some((_, payload)) => payload,
+                None => payload_of(packet, original.descriptor, mapped.offsets, &mut copies.rewritten),
+            }
         };
         let header_length = out.len();
         out.resize(header_length + payload.len() + srtp.sealer.profile().rtp_overhead(), 0);
@@ -255,6 +260,10 @@ impl Subscription {
         if self.rtx_stream.is_none() {
             self.sealed.keep(mapped.sequence, &out);
         }
+        if !original.track.is_video() {
+            transport.redundancy.handle_sent();
+            output.stats.redundancy.sent += u64::from(redundant.is_some());
+        }
         self.note_sent(original, mapped, payload.len(), output);
         transport.note_sent(now, transport_sequence, out.len());
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
@@ -262,6 +271,7 @@ impl Subscription {
 
     fn note_sent(&mut self, original: &Original<'_>, mapped: Mapped, payload: usize, output: &mut Output) {
         if !self.statistics.has_sent() {
+            self.statistics.begin(mapped.sequence);
             output.event(Event::SubscriptionStarted { subscription: self.description.subscription });
         }
         self.statistics.handle_sent(payload);
@@ -297,18 +307,14 @@ impl Subscription {
     }
 }
 
-/// A copy's payload: as it is, or without redundancy, or with VP8's numbers rewritten in `copy`.
+/// A copy's payload: as it is, or with VP8's numbers rewritten in `copy`.
 pub(super) fn payload_of<'a>(
     packet: &'a Packet,
-    outgoing: Outgoing,
     descriptor: Option<Descriptor>,
     offsets: Offsets,
     copy: &'a mut Vec<u8>,
 ) -> &'a [u8] {
     let payload = packet.payload();
-    if outgoing.extract_primary {
-        return red::primary(payload).map_or(&[], |(_, data)| data);
-    }
     match descriptor {
         Some(descriptor) if offsets.picture_id != 0 || offsets.tl0_picture_index != 0 => {
             copy.clear();

@@ -5,8 +5,8 @@
 //! participants, SDP, LiveKit.
 //!
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
-//! opens media and finds its track, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
-//! `forward` writes a copy for each subscriber of what `svc` leaves to it, `feedback` reads RTCP and has `resend` answer
+//! opens media and finds its track, `recovery` takes redundant audio apart, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
+//! `forward` writes a copy for each subscriber of what `svc` leaves to it and `redundancy` adds, `feedback` reads RTCP and has `resend` answer
 //! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `handoff` has
 //! a session move to one of them, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
 //! commands.
@@ -24,6 +24,8 @@ mod forward;
 mod hearing;
 mod output;
 mod receive;
+mod recovery;
+mod redundancy;
 mod report;
 mod resend;
 mod schedule;
@@ -49,6 +51,7 @@ use self::event::Event;
 use self::hearing::Hearing;
 use self::output::Output;
 use self::path::{Path, Transmit};
+use self::redundancy::Encodings;
 use self::relay::message::Relay;
 use self::schedule::Schedule;
 use self::subscription::Subscription;
@@ -63,7 +66,7 @@ use crate::transport::DatagramKind;
 pub use self::config::EngineConfig;
 pub use self::connectivity::CONSENT_TIME;
 pub use self::state::{EngineState, RestoreError};
-pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Protection, RelayTraffic, Traffic};
+pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Protection, Redundancy, RelayTraffic, Traffic};
 
 /// The media of many transports.
 ///
@@ -98,13 +101,21 @@ struct Indices {
     subscriptions: HashMap<SubscriptionKey, SubscriptionIndex>,
 }
 
+/// Payloads that differ from what came.
+#[derive(Debug, Default)]
+struct Copies {
+    /// One whose codec's numbers are rewritten.
+    rewritten: Vec<u8>,
+    /// Those of audio with earlier frames beside it.
+    redundant: Encodings,
+}
+
 /// Memory reused from packet to packet. Holds nothing between two calls.
 #[derive(Debug, Default)]
 struct Scratch {
     /// A packet restored from a retransmission, or the payload of one of ours.
     payload: Vec<u8>,
-    /// A payload whose codec's numbers are rewritten.
-    copy: Vec<u8>,
+    copies: Copies,
     rtcp: Vec<u8>,
     numbers: Vec<u64>,
     indices: Vec<SubscriptionIndex>,

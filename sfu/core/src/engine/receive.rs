@@ -3,6 +3,7 @@
 use super::Engine;
 use super::arena::{TrackIndex, TransportIndex};
 use super::burst::Fresh;
+use super::command::Codec;
 use super::event::Event;
 use super::path::Path;
 use super::track::{Origin, Source, Track};
@@ -156,6 +157,7 @@ impl Engine {
         }
         let changed = self.note_alive(now, (index, layer_index), header.marker);
         let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(layer_index)) else { return };
+        let before = source.sequence.highest();
         let sequence = source.sequence.unwrap(header.sequence_number);
         source.statistics.handle_packet(now, sequence, header.timestamp);
         source.rate.add(now, packet.len());
@@ -163,7 +165,12 @@ impl Engine {
             self.retarget_all(now, index);
         }
         let taken = Taken { sequence, arrival: now, bytes: packet, header, located };
-        self.note_arrival(now, (index, layer_index), &taken);
+        let is_divisible = self.tracks.get(index).is_some_and(Track::is_divisible);
+        if codec.codec == Codec::Red && is_divisible {
+            self.take_redundant(now, (index, layer_index), &taken, before);
+        } else {
+            self.note_arrival(now, (index, layer_index), &taken);
+        }
     }
 
     /// A packet of a layer came, the last of a picture or not. Returns whether other layers are alive than before.
@@ -213,7 +220,7 @@ impl Engine {
     }
 
     /// The part that a packet of a client and its retransmission have in common.
-    fn note_arrival(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), taken: &Taken<'_>) {
+    pub(super) fn note_arrival(&mut self, now: Time, (index, layer_index): (TrackIndex, u8), taken: &Taken<'_>) {
         let Some(track) = self.tracks.get_mut(index) else { return };
         let (muted, is_video, asks) = (track.muted, track.is_video(), track.description.nack);
         let Some(layer) = track.layer_mut(layer_index) else { return };

@@ -42,7 +42,7 @@ impl Engine {
         if choice == Choice::Wait {
             return None;
         }
-        let payload_type = outgoing.mapping.rtx_payload_type?;
+        let payload_type = outgoing.rtx_payload_type?;
         if !subscription.budget.spend(now, origin.out, packet.payload().len()) {
             return None;
         }
@@ -57,7 +57,7 @@ impl Engine {
             &[]
         } else {
             subscription.write_head(&mut out, payload_type, packet, origin.offsets, now, transport_sequence);
-            payload_of(packet, outgoing, descriptor_of(codec, packet), origin.offsets, &mut scratch.copy)
+            payload_of(packet, descriptor_of(codec, packet), origin.offsets, &mut scratch.copies.rewritten)
         };
         scratch.payload.clear();
         rtx::write_payload(&mut scratch.payload, origin.out as u16, payload);

@@ -12,6 +12,7 @@ pub struct EngineStats {
     pub dropped: Dropped,
     pub feedback: Feedback,
     pub lost: Lost,
+    pub redundancy: Redundancy,
     pub relay: RelayTraffic,
     /// Connectivity checks that were answered.
     pub checks: u64,
@@ -85,6 +86,15 @@ pub struct Lost {
     /// On the way from publishers: gaps in their numbers.
     pub received: u64,
     /// On the way to subscribers, as these report.
+    pub sent: u64,
+}
+
+/// Audio in redundant packets (RFC 2198).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redundancy {
+    /// Frames of publishers that were lost and came beside later ones.
+    pub recovered: u64,
+    /// Packets sent with earlier frames in them.
     pub sent: u64,
 }
 

@@ -57,14 +57,6 @@ pub struct LastPicture {
     pub tl0_picture_index: u8,
 }
 
-/// How a codec of the track goes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outgoing {
-    pub mapping: CodecMapping,
-    /// The payload is redundant audio, of which only the primary encoding is sent.
-    pub extract_primary: bool,
-}
-
 impl Subscription {
     /// `first` is the first sequence number.
     pub const fn new(
@@ -108,13 +100,8 @@ impl Subscription {
     }
 
     /// How a packet of this codec goes out; `None` if the receiver cannot take it.
-    pub fn outgoing(&self, codec: Codec) -> Option<Outgoing> {
-        let find = |codec| self.description.codecs.iter().find(|mapping| mapping.codec == codec).copied();
-        if let Some(mapping) = find(codec) {
-            return Some(Outgoing { mapping, extract_primary: false });
-        }
-        let fallback = if codec == Codec::Red { find(Codec::Opus) } else { None };
-        fallback.map(|mapping| Outgoing { mapping, extract_primary: true })
+    pub fn outgoing(&self, codec: Codec) -> Option<CodecMapping> {
+        self.description.codecs.iter().find(|mapping| mapping.codec == codec).copied()
     }
 
     /// Whether it is waiting for the keyframe with which another layer begins.

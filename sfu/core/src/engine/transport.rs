@@ -13,6 +13,7 @@ use super::connectivity::Connectivity;
 use super::handoff::{Held, Ownership};
 use super::path::Path;
 use crate::id::{Ssrc, TransportKey};
+use crate::media::redundancy::Redundancy;
 use crate::media::twcc::FeedbackGenerator;
 use crate::time::Time;
 use crate::transport::ice::IceCredentials;
@@ -53,6 +54,8 @@ pub struct Transport {
     pub next_transport_sequence: u64,
     /// Only with video, and a client that gives feedback.
     pub adaptation: Option<Box<Adaptation>>,
+    /// What its network loses of audio.
+    pub redundancy: Redundancy,
     pub round_trip: Option<Duration>,
     pub next_report: Time,
     /// Reports sent so far; subscriptions take turns by it.
@@ -115,6 +118,7 @@ impl Transport {
             arrivals: FeedbackGenerator::default(),
             next_transport_sequence: 0,
             adaptation: None,
+            redundancy: Redundancy::default(),
             round_trip: None,
             next_report: now,
             reports: 0,

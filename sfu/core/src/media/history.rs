@@ -97,6 +97,11 @@ impl History {
         self.slots.is_empty() || sequence == self.highest + 1
     }
 
+    /// The packet with the highest number.
+    pub fn newest(&self) -> Option<&Packet> {
+        self.get(self.highest)
+    }
+
     /// The packet with this number, if it is still kept.
     pub fn get(&self, sequence: u64) -> Option<&Packet> {
         if self.slots.is_empty() {

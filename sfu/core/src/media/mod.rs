@@ -17,6 +17,7 @@ pub mod nack;
 pub mod random;
 pub mod receive;
 pub mod red;
+pub mod redundancy;
 pub mod report;
 pub mod resend;
 pub mod rewrite;

@@ -25,19 +25,38 @@ pub struct SenderStatistics {
     /// Of the packets, how many the receiver had reported as lost, and how many had been sent by then.
     lost: u32,
     packets_then: u32,
+    /// The next number to be given out by then, and numbers without packet that the receiver had not missed by then.
+    next_then: u64,
+    missing_then: u64,
+    /// The first number the receiver has not asked for yet, and none after it.
+    not_asked: u64,
     /// Middle bits of the NTP time in the last reports, and when they were sent.
     reports: VecDeque<(u32, Time)>,
 }
 
 impl SenderStatistics {
     pub const fn new() -> Self {
-        Self { packets: 0, octets: 0, lost: 0, packets_then: 0, reports: VecDeque::new() }
+        Self {
+            packets: 0,
+            octets: 0,
+            lost: 0,
+            packets_then: 0,
+            next_then: 0,
+            missing_then: 0,
+            not_asked: 0,
+            reports: VecDeque::new(),
+        }
     }
 
     /// A packet was sent. Both counts wrap, as they do on the wire.
     pub const fn handle_sent(&mut self, payload: usize) {
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload as u32);
+    }
+
+    /// The first packet is sent, under this number.
+    pub const fn begin(&mut self, first: u64) {
+        self.next_then = first;
     }
 
     pub fn has_reported(&self) -> bool {
@@ -76,6 +95,31 @@ impl SenderStatistics {
         self.lost = self.lost.max(total);
         self.packets_then = self.packets;
         u64::from(lost)
+    }
+
+    /// Of the packets that a block reports as lost and no block before it did, those that were lost on the way to the
+    /// receiver, and what part of all they are, in 256ths. Up to `next`, numbers were given out: what has one and was
+    /// never sent was lost before it came to us.
+    pub fn newly_lost_on_the_way(&mut self, block: &ReportBlock, next: u64) -> (u64, u8) {
+        let sent = u64::from(self.packets.wrapping_sub(self.packets_then));
+        let missing = next.saturating_sub(self.next_then).saturating_sub(sent);
+        let lost = self.newly_lost(block);
+        // A gap is seen there a moment after it was seen here, maybe behind the next block.
+        let excused = std::mem::replace(&mut self.missing_then, missing.saturating_sub(lost)) + missing;
+        self.next_then = next;
+        let lost = lost.saturating_sub(excused);
+        let part = u8::try_from(lost * 256 / sent.max(1)).unwrap_or(u8::MAX);
+        (lost, part.min(block.fraction_lost))
+    }
+
+    /// The receiver asks for a packet, by its widened number. Whether neither it nor a later one was asked for before: the
+    /// same packet is asked for until it comes.
+    pub const fn newly_asked(&mut self, number: u64) -> bool {
+        let is_new = number >= self.not_asked;
+        if is_new {
+            self.not_asked = number + 1;
+        }
+        is_new
     }
 
     /// The round trip that a block about this stream tells: time since our report, less the time the receiver held it.
@@ -131,6 +175,31 @@ mod tests {
         assert_eq!(reported(50, 0xff_fffe), 0, "-2: more came than was sent");
         assert_eq!(reported(50, 7), 4);
         assert_eq!(reported(50, 100_000), 50, "nobody can lose what was not sent");
+    }
+
+    #[test]
+    fn what_never_came_to_us_was_not_lost_on_the_way_from_us() {
+        let mut statistics = SenderStatistics::default();
+        statistics.begin(1_000);
+        let mut reported = |n_sent, next, total_lost, fraction_lost| {
+            (0..n_sent).for_each(|_| statistics.handle_sent(100));
+            let block = ReportBlock {
+                ssrc: Ssrc(7),
+                fraction_lost,
+                total_lost,
+                highest_sequence: 0,
+                jitter: 0,
+                last_sender_report: 0,
+                delay_since_last_sender_report: 0,
+            };
+            statistics.newly_lost_on_the_way(&block, next)
+        };
+        assert_eq!(reported(64, 1_064, 8, 32), (8, 32));
+        assert_eq!(reported(64, 1_136, 16, 28), (0, 0), "eight never came");
+        assert_eq!(reported(64, 1_202, 22, 24), (4, 16), "and two");
+        assert_eq!(reported(70, 1_266, 30, 16), (8, 16), "what came late filled gaps");
+        assert_eq!(reported(64, 1_336, 33, 12), (0, 0), "six never came");
+        assert_eq!(reported(64, 1_400, 40, 28), (4, 16), "of which three are told of now");
     }
 
     #[test]

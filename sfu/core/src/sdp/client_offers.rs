@@ -81,8 +81,9 @@ pub struct PublishedSection {
 }
 
 impl PublishedSection {
-    /// The engine's command for it; `group` as in [`Publish`].
-    pub fn publish(self, track: TrackKey, transport: TransportKey, group: Option<AudioGroupKey>) -> Publish {
+    /// The engine's command for it.
+    pub fn publish(self, track: TrackKey, transport: TransportKey, handling: Handling) -> Publish {
+        let Handling { group, encrypted, redundancy } = handling;
         Publish {
             track,
             feed: Feed::Transport(transport),
@@ -95,8 +96,18 @@ impl PublishedSection {
             nack: self.nack,
             transport_cc: self.transport_cc,
             group,
+            encrypted,
+            redundancy,
         }
     }
+}
+
+/// What the engine has to know of a track that its m-line does not tell; as in [`Publish`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Handling {
+    pub group: Option<AudioGroupKey>,
+    pub encrypted: bool,
+    pub redundancy: bool,
 }
 
 /// How a client shall send a track.
@@ -108,11 +119,14 @@ pub struct PublishOptions {
     pub dtx: bool,
     /// Opus in two channels and up to 510 kb/s.
     pub stereo: bool,
+    /// Opus with earlier frames beside each (RFC 2198). Never of what is encrypted end to end: browsers encrypt both
+    /// together, and nobody but the receivers could tell them apart.
+    pub redundancy: bool,
 }
 
 impl Default for PublishOptions {
     fn default() -> Self {
-        Self { preferred_codec: None, dtx: true, stereo: false }
+        Self { preferred_codec: None, dtx: true, stereo: false, redundancy: false }
     }
 }
 
@@ -206,7 +220,7 @@ impl Line {
         let publication = self.publication.as_ref()?;
         let kind = self.accepted.kind.media()?;
         let extensions = extension::from_client(&self.accepted.extensions, kind);
-        let feedback = self.accepted.codecs.first().map(|codec| codec.feedback).unwrap_or_default();
+        let feedback = codec::feedback(&self.accepted.codecs);
         Some(PublishedSection {
             mid: self.accepted.mid.clone(),
             kind,
@@ -231,11 +245,14 @@ impl Line {
     }
 
     fn apply_preference(&mut self) {
-        if let Some(Publication { claim: Claim::Taken { options, .. }, .. }) = &self.publication
-            && let Some(preferred) = options.preferred_codec
-        {
+        let options = match &self.publication {
+            Some(Publication { claim: Claim::Taken { options, .. }, .. }) => *options,
+            _ => PublishOptions::default(),
+        };
+        if let Some(preferred) = options.preferred_codec {
             codec::prefer(&mut self.accepted.codecs, preferred);
         }
+        codec::prefer_redundancy(&mut self.accepted.codecs, options.redundancy);
     }
 }
 

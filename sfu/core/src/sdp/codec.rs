@@ -12,9 +12,9 @@ pub struct CodecPolicy {
 }
 
 impl Default for CodecPolicy {
-    /// Opus, VP8, VP9, H.264 and AV1.
+    /// Opus, also with redundancy, VP8, VP9, H.264 and AV1.
     fn default() -> Self {
-        Self { enabled: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1] }
+        Self { enabled: vec![Codec::Opus, Codec::Red, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1] }
     }
 }
 
@@ -228,8 +228,12 @@ pub(super) fn offered(media: MediaKind, policy: &CodecPolicy) -> Vec<AcceptedCod
         .filter(|(codec, ..)| kind(*codec) == media && policy.allows(*codec))
         .map(|(codec, payload_type, rtx_payload_type, parameters)| AcceptedCodec {
             mapping: CodecMapping { codec, payload_type, rtx_payload_type, clock_rate: clock_rate(codec) },
-            // We estimate nothing from the feedback of receivers, so none is asked for.
-            feedback: Feedback { transport_cc: false, ..Feedback::of(media) },
+            // We estimate nothing from the feedback of receivers, so none is asked for. Of redundant audio, feedback is
+            // about the codec inside.
+            feedback: match codec {
+                Codec::Red => Feedback::default(),
+                _ => Feedback { transport_cc: false, ..Feedback::of(media) },
+            },
             parameters,
         })
         .collect()
@@ -238,6 +242,23 @@ pub(super) fn offered(media: MediaKind, policy: &CodecPolicy) -> Vec<AcceptedCod
 /// Moves a codec's payload types to the front; browsers send the first one.
 pub(super) fn prefer(codecs: &mut [AcceptedCodec], preferred: Codec) {
     codecs.sort_by_key(|accepted| accepted.mapping.codec != preferred);
+}
+
+/// Has Opus sent with redundancy or without, where it is what is sent. Browsers add redundancy if it comes before Opus.
+pub(super) fn prefer_redundancy(codecs: &mut [AcceptedCodec], redundancy: bool) {
+    if codecs.first().is_some_and(|first| matches!(first.mapping.codec, Codec::Opus | Codec::Red)) {
+        prefer(codecs, Codec::Opus);
+        if redundancy {
+            prefer(codecs, Codec::Red);
+        }
+    }
+}
+
+/// Feedback about what a client sends if it sends the first of these codecs. That of redundant audio belongs to the
+/// codec inside.
+pub(super) fn feedback(codecs: &[AcceptedCodec]) -> Feedback {
+    let sent = codecs.iter().find(|accepted| accepted.mapping.codec != Codec::Red);
+    sent.map(|accepted| accepted.feedback).unwrap_or_default()
 }
 
 pub(super) fn mappings(codecs: &[AcceptedCodec]) -> Vec<CodecMapping> {

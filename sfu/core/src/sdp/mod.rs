@@ -33,7 +33,9 @@ mod testing;
 mod write;
 
 pub use candidate::{Candidate, Protocol};
-pub use client_offers::{Answer, ClientOffers, OfferOutcome, PublishOptions, PublishedSection, SectionRequest};
+pub use client_offers::{
+    Answer, ClientOffers, Handling, OfferOutcome, PublishOptions, PublishedSection, SectionRequest,
+};
 pub use codec::{AcceptedCodec, CodecPolicy, Feedback};
 pub use description::{
     Description, Direction, ExtensionMap, Format, IcePwd, Msid, RemoteTransport, Section, SectionKind, Setup,

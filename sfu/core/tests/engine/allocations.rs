@@ -14,6 +14,7 @@ use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
+use crate::redundancy::{AUDIO, report};
 use crate::world::World;
 
 const SUBSCRIBERS: u64 = 50;
@@ -108,6 +109,44 @@ fn forwarding_allocates_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn making_audio_redundant_and_plain_again_allocates_nothing() {
+    let mut world = World::new(None);
+    world.join(1, Profile::AeadAes128Gcm);
+    world.publish(1, 1, vec![Sender::redundant(11, "0", 2)]);
+    for number in 2..2 + SUBSCRIBERS {
+        world.join(number, Profile::AeadAes128Gcm);
+        world.subscribe_redundant(number, 1, AUDIO.0);
+    }
+    for _ in 0..6 {
+        world.run_for(Duration::from_secs(2));
+        // One earlier frame for some, two for others, none for the rest.
+        for number in 2..2 + SUBSCRIBERS {
+            report(&mut world, number, [0, 10, 60][number as usize % 3]);
+        }
+    }
+    let now = world.now;
+    let client = world.clients.get_mut(&1).expect("joined");
+    let path = client.path;
+    let each = (1..=60).map(|frame| now + frame * Duration::from_millis(20));
+    let mut datagrams: Vec<_> = each.flat_map(|due| client.send_frames(due)).collect();
+    assert_eq!(datagrams.len(), 60);
+    forward(world.engine(), now, path, &mut []);
+    let before = *world.engine().stats();
+    for (at, burst) in datagrams.chunks_mut(2).enumerate() {
+        // Every other time one is lost, and recovered with what comes next.
+        let burst = if at % 2 == 0 { burst } else { &mut burst[1..] };
+        let (copies, allocations) = forward(world.engine(), now, path, burst);
+        // With the first comes what is still on its way. Twice as many copies at once as before take more buffers, and
+        // each of these grows with the first redundant packet that it holds.
+        let (copies, allocations) = if at < 20 { (2 * SUBSCRIBERS, 0) } else { (copies, allocations) };
+        assert_eq!((copies, allocations), (2 * SUBSCRIBERS, 0), "{at}");
+    }
+    let after = *world.engine().stats();
+    assert!(after.redundancy.recovered - before.redundancy.recovered >= 15);
+    assert!(after.redundancy.sent - before.redundancy.sent >= SUBSCRIBERS * 2 / 3 * 10);
 }
 
 #[test]

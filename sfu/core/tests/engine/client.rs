@@ -1,6 +1,6 @@
 //! A simulated browser: publishes, answers NACK and PLI; receives, asks for what is lost, remembers everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sfu_core::engine::path::Path;
@@ -11,7 +11,7 @@ use sfu_core::media::rtcp::{self, Packet, Packets, ReportBlock, SenderInfo};
 use sfu_core::media::rtp::{ExtensionForm, ExtensionWriter, Header, write_header};
 use sfu_core::media::sequence::nearest;
 use sfu_core::media::twcc::FeedbackGenerator;
-use sfu_core::media::{rtx, vp8};
+use sfu_core::media::{red, rtx, vp8};
 use sfu_core::time::{NtpTime, Time};
 use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
@@ -81,8 +81,12 @@ pub struct Sender {
     pub keyframes: u64,
     pub active: bool,
     pub level: u8,
-    /// Payloads are redundant audio: the frame before it goes along.
-    pub redundant: bool,
+    /// Payloads are redundant audio: so many frames before go along with each.
+    pub redundancy: usize,
+    /// Those frames, with their timestamps.
+    past: VecDeque<(u32, Vec<u8>)>,
+    /// What it says is nothing (DTX).
+    pub silent: bool,
     /// What it sends has layers.
     pub encoder: Option<Encoder>,
     /// The dependency descriptor of the packet being sent.
@@ -116,6 +120,8 @@ pub struct Arrived {
     pub mid: Option<String>,
     pub level: Option<u8>,
     pub descriptor: Vec<u8>,
+    /// Contents that came along as redundancy, with how much earlier they are.
+    pub earlier: Vec<(u32, Content)>,
     pub picture_id: Option<u16>,
     pub keyframe: bool,
     /// Where it came from and what it is there.
@@ -249,13 +255,14 @@ impl Client {
             if sender.payload_type == VP8 {
                 sender.write_descriptor(part, keyframe, &mut payload);
             }
-            if sender.redundant {
-                payload.extend_from_slice(&[0x80 | OPUS, 0x0f, 0x00, 3, OPUS, 1, 2, 3]);
-            }
             content.write(&mut payload);
             payload.resize(payload.len() + sender.filling, FILL);
+            payload.truncate(if sender.silent { 2 } else { usize::MAX });
             let marker = part + 1 == sender.packets_per_frame;
             let timestamp = sender.timestamp_at(now);
+            if sender.redundancy > 0 {
+                payload = sender.add_earlier(timestamp, payload);
+            }
             let number = self.transport_sequence;
             self.transport_sequence = number.wrapping_add(1);
             sender.send(timestamp, marker, number, &payload, &mut self.sealer, datagrams);
@@ -266,11 +273,16 @@ impl Client {
 
     /// Sends a packet that is nothing but padding, as browsers do to probe.
     pub fn send_padding(&mut self, ssrc: Ssrc, now: Time) -> Vec<Vec<u8>> {
+        self.send_payload(ssrc, now, &[])
+    }
+
+    /// Sends a packet of this payload.
+    pub fn send_payload(&mut self, ssrc: Ssrc, now: Time, payload: &[u8]) -> Vec<Vec<u8>> {
         let at = self.senders.iter().position(|sender| sender.ssrc == ssrc).expect("a sender of this client");
         let sender = &mut self.senders[at];
         let mut datagrams = Vec::new();
         let timestamp = sender.timestamp_at(now);
-        sender.send(timestamp, false, 0, &[], &mut self.sealer, &mut datagrams);
+        sender.send(timestamp, false, 0, payload, &mut self.sealer, &mut datagrams);
         datagrams
     }
 
@@ -452,7 +464,9 @@ impl Sender {
             keyframes: 0,
             active: true,
             level: 127,
-            redundant: false,
+            redundancy: 0,
+            past: VecDeque::new(),
+            silent: false,
             encoder: None,
             descriptor: Vec::new(),
             stream: placeholder(),
@@ -472,6 +486,23 @@ impl Sender {
             level: 30,
             ..Self::video(ssrc, mid, None)
         }
+    }
+
+    /// Redundant audio, with so many earlier frames.
+    pub fn redundant(ssrc: u32, mid: &'static str, redundancy: usize) -> Self {
+        Self { payload_type: RED, redundancy, ..Self::audio(ssrc, mid) }
+    }
+
+    fn add_earlier(&mut self, timestamp: u32, frame: Vec<u8>) -> Vec<u8> {
+        let mut payload = Vec::new();
+        let age = |at: &u32| timestamp.wrapping_sub(*at);
+        let earlier = self.past.iter().map(|(at, data)| red::Earlier { payload_type: OPUS, age: age(at), data });
+        red::write(&mut payload, earlier, (OPUS, &frame));
+        self.past.push_back((timestamp, frame));
+        if self.past.len() > self.redundancy {
+            self.past.pop_front();
+        }
+        payload
     }
 
     pub const fn is_video(&self) -> bool {
@@ -533,6 +564,15 @@ impl Sender {
     }
 }
 
+/// What goes along in redundant audio.
+fn earlier(payload_type: u8, payload: &[u8]) -> Vec<(u32, Content)> {
+    if payload_type != RED {
+        return Vec::new();
+    }
+    let frames = red::earlier(payload).filter(|frame| frame.payload_type == OPUS && frame.data.len() == CONTENT);
+    frames.filter_map(|frame| Some((frame.age, Content::read(frame.data)?))).collect()
+}
+
 /// Replaced when the sender is added to a client.
 fn placeholder() -> OutboundStream {
     let keys = keys(0, Profile::AeadAes128Gcm, DtlsRole::Client);
@@ -548,6 +588,7 @@ impl Received {
         let skipped = match header.payload_type {
             VP9 => 5,
             AV1 => 1,
+            RED => payload.len() - red::primary(payload).map_or(0, |(_, data)| data.len()),
             _ => descriptor.map_or(0, |descriptor| descriptor.length + 1),
         };
         let arrived = Arrived {
@@ -558,6 +599,7 @@ impl Received {
             mid: located.text(Kind::Mid, packet).map(str::to_owned),
             level: located.audio_level(packet),
             descriptor: located.get(Kind::DependencyDescriptor, packet).to_vec(),
+            earlier: earlier(header.payload_type, payload),
             picture_id: descriptor.and_then(|descriptor| Some(descriptor.picture_id?.value)),
             keyframe: descriptor.is_some_and(|descriptor| descriptor.starts_keyframe(payload)),
             content: payload

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sfu_core::engine::command::{Codec, CodecMapping, Command, MediaKind};
+use sfu_core::engine::command::{Command, MediaKind};
 use sfu_core::engine::event::Event;
 use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
 use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
 
-use crate::client::{OPUS, RED, Sender};
-use crate::world::{World, scenario, scenario_on_the_move, subscription};
+use crate::client::{OPUS, Sender};
+use crate::world::{World, scenario, scenario_on_the_move};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
@@ -106,29 +106,6 @@ fn audio_and_video_of_a_publisher_stay_in_step() {
         let ((audio, heard), (video, seen)) = (captured(100, 48_000.0), captured(200, 90_000.0));
         let skew = (audio - video) - (heard.as_micros() as f64 - seen.as_micros() as f64) / 1e6;
         assert!(skew.abs() < 0.002, "{skew} s apart");
-    });
-}
-
-#[test]
-fn redundancy_is_taken_off_for_receivers_that_do_not_want_it() {
-    scenario_on_the_move(|world| {
-        world.join(1, GCM);
-        world.join(2, GCM);
-        let mut sender = Sender::audio(11, "0");
-        sender.payload_type = RED;
-        sender.redundant = true;
-        world.publish(1, 1, vec![sender]);
-        world.subscribe(2, 1, 100, MediaKind::Audio);
-        let mut red = subscription(2, 1, 101, MediaKind::Audio);
-        red.codecs =
-            vec![CodecMapping { codec: Codec::Red, payload_type: 62, rtx_payload_type: None, clock_rate: 48_000 }];
-        world.command(Command::Subscribe(Box::new(red)));
-        world.run_for(Duration::from_secs(1));
-        let plain = world.received(2, Ssrc(100));
-        assert!(plain.contents().count() > 40);
-        assert!(plain.packets.values().all(|packet| packet.payload_type == OPUS));
-        let redundant = world.received(2, Ssrc(101));
-        assert!(redundant.packets.len() > 40 && redundant.packets.values().all(|packet| packet.payload_type == 62));
     });
 }
 

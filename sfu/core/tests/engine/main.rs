@@ -20,6 +20,8 @@ mod moves;
 mod moving;
 mod network;
 mod nonces;
+mod redundancy;
+mod redundant_publishers;
 mod relay;
 mod stun;
 mod svc;

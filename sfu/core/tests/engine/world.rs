@@ -257,14 +257,25 @@ impl World {
 
     /// Subscribes a client to a track under an SSRC; returns that.
     pub fn subscribe(&mut self, number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Ssrc {
-        let subscribe = subscription(number, track, ssrc, kind);
+        self.subscribe_as(number, subscription(number, track, ssrc, kind))
+    }
+
+    /// Subscribes a client to audio that it takes with redundancy, too.
+    pub fn subscribe_redundant(&mut self, number: u64, track: u64, ssrc: u32) -> Ssrc {
+        let mut subscribe = subscription(number, track, ssrc, MediaKind::Audio);
+        subscribe.codecs = vec![OPUS_CODEC, RED_CODEC];
+        self.subscribe_as(number, subscribe)
+    }
+
+    fn subscribe_as(&mut self, number: u64, subscribe: Subscribe) -> Ssrc {
+        let ssrc = subscribe.ssrc;
         let client = self.clients.get_mut(&number).expect("has joined");
-        client.received.entry(Ssrc(ssrc)).or_default();
+        client.received.entry(ssrc).or_default();
         if let Some(rtx) = subscribe.rtx_ssrc {
-            client.repairs.insert(rtx, Ssrc(ssrc));
+            client.repairs.insert(rtx, ssrc);
         }
         self.command_of(number, Command::Subscribe(Box::new(subscribe)));
-        Ssrc(ssrc)
+        ssrc
     }
 
     pub fn command(&mut self, command: Command) {
@@ -573,6 +584,8 @@ pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
         nack: true,
         transport_cc: is_video,
         group: None,
+        encrypted: false,
+        redundancy: true,
     }
 }
 

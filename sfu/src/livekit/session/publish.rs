@@ -6,8 +6,8 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use sfu_core::call::{Track, TrackId, TrackSource};
 use sfu_core::engine::command::{Codec, Command, MediaKind};
-use sfu_core::id::{AudioGroupKey, TrackKey};
-use sfu_core::sdp::{PublishOptions, PublishedSection};
+use sfu_core::id::TrackKey;
+use sfu_core::sdp::{Handling, PublishOptions, PublishedSection};
 use sfu_core::time::Time;
 
 use super::{Asked, Session};
@@ -36,7 +36,7 @@ pub struct Publications {
 #[derive(Debug)]
 struct Live {
     id: TrackId,
-    group: Option<AudioGroupKey>,
+    handling: Handling,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,15 @@ impl Session {
         let open: Vec<_> = self.publisher.offers.unclaimed().collect();
         for (section, pending) in self.matches(&open) {
             let Pending { preferred_codec, mut track, .. } = pending;
-            let options = PublishOptions { preferred_codec, dtx: !track.disable_dtx, stereo: track.stereo };
+            // Whoever shares a sound wants it heard; only voices compete.
+            let group = (track.source == TrackSource::Microphone).then_some(self.microphones);
+            let handling = Handling { group, encrypted: track.is_encrypted(), redundancy: !track.disable_red };
+            let options = PublishOptions {
+                preferred_codec,
+                dtx: !track.disable_dtx,
+                stereo: track.stereo,
+                redundancy: handling.redundancy && !handling.encrypted,
+            };
             let Some(section) = self.publisher.offers.claim(&section.mid, track.key, options) else { continue };
             track.mid.clone_from(&section.mid.0);
             let codec = section.codecs.first().map(|mapping| mapping.codec);
@@ -111,10 +119,8 @@ impl Session {
             if let Some(codec) = codec {
                 track.mime_type = mime_type(codec).into();
             }
-            // Whoever shares a sound wants it heard; only voices compete.
-            let group = (track.source == TrackSource::Microphone).then_some(self.microphones);
-            self.publications.live.insert(track.key, Live { id: track.id.clone(), group });
-            let publish = section.publish(track.key, self.publisher.transport.key, group);
+            self.publications.live.insert(track.key, Live { id: track.id.clone(), handling });
+            let publish = section.publish(track.key, self.publisher.transport.key, handling);
             context.command(self.worker, Command::Publish(Box::new(publish)));
             if track.muted {
                 context.command(self.worker, Command::SetMuted { track: track.key, muted: true });
@@ -148,9 +154,9 @@ impl Session {
 
     /// The client sends a track otherwise than before.
     pub(super) fn republish(&mut self, context: &mut Context, track: TrackKey) {
-        if let Some(section) = self.publisher.offers.published(track) {
-            let group = self.publications.live.get(&track).and_then(|live| live.group);
-            let publish = section.publish(track, self.publisher.transport.key, group);
+        let live = self.publications.live.get(&track);
+        if let Some((section, live)) = self.publisher.offers.published(track).zip(live) {
+            let publish = section.publish(track, self.publisher.transport.key, live.handling);
             context.command(self.worker, Command::Publish(Box::new(publish)));
         }
     }

@@ -22,6 +22,7 @@ use crate::media::level::LevelMeter;
 use crate::media::meter::RateMeter;
 use crate::media::nack::NackGenerator;
 use crate::media::receive::ReceiveStatistics;
+use crate::media::redundancy::Redundancy;
 use crate::media::report::SenderStatistics;
 use crate::media::resend::{Budget, SealedRing};
 use crate::media::rewrite::{Rewriter, SourceId};
@@ -34,7 +35,7 @@ use crate::time::Time;
 use crate::transport::srtp::{OpenerState, OutboundStream, SealerCheckpoint, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A session at rest, exactly. Carries keys: whatever stores or sends it must keep it secret. There is one of it, and
 /// whoever takes it up is the owner.
@@ -99,6 +100,7 @@ pub struct TransportState {
     pub(super) arrivals: FeedbackGenerator,
     pub(super) next_transport_sequence: u64,
     pub(super) adaptation: Option<Box<Adaptation>>,
+    pub(super) redundancy: Redundancy,
     pub(super) round_trip: Option<Duration>,
     pub(super) next_report: Time,
     pub(super) reports: u32,
@@ -189,6 +191,7 @@ impl Engine {
             arrivals,
             next_transport_sequence,
             adaptation,
+            redundancy,
             round_trip,
             next_report,
             reports,
@@ -214,6 +217,7 @@ impl Engine {
             arrivals: arrivals.clone(),
             next_transport_sequence: *next_transport_sequence,
             adaptation: adaptation.clone(),
+            redundancy: *redundancy,
             round_trip: *round_trip,
             next_report: *next_report,
             reports: *reports,

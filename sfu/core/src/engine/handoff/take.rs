@@ -215,6 +215,7 @@ impl Engine {
             arrivals,
             next_transport_sequence,
             adaptation,
+            redundancy,
             round_trip,
             next_report,
             reports,
@@ -229,6 +230,7 @@ impl Engine {
         transport.arrivals = arrivals;
         transport.next_transport_sequence = next_transport_sequence;
         transport.adaptation = adaptation;
+        transport.redundancy = redundancy;
         transport.round_trip = round_trip;
         transport.next_report = next_report;
         transport.reports = reports;
@@ -334,8 +336,9 @@ impl Engine {
         if track.muted || subscription.selector.take().is_some() {
             return subscription.interrupt();
         }
+        scratch.copies.redundant.clear();
         for packet in source.history.iter().filter(|packet| !track.holds_back(source.id, packet.sequence)) {
-            subscription.send_if_missing(now, track, packet.sequence, transport, output, &mut scratch.copy);
+            subscription.send_if_missing(now, track, packet.sequence, transport, output, &mut scratch.copies);
         }
     }
 }

@@ -91,7 +91,7 @@ fn a_refused_track_is_not_received_and_the_client_is_asked_to_offer() {
 fn options_of_a_track_reach_the_answer() {
     let mut negotiation = negotiation();
     offer(&mut negotiation, &Client::new().media("audio", "0", "sendonly", &[]).media("audio", "1", "sendonly", &[]));
-    let stereo = PublishOptions { dtx: false, stereo: true, preferred_codec: None };
+    let stereo = PublishOptions { dtx: false, stereo: true, ..PublishOptions::default() };
     negotiation.claim(&mid("1"), TrackKey(1), stereo);
     let sdp = answer(&mut negotiation).sdp;
     assert!(section(&sdp, "0").contains(&"a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1"));
@@ -279,17 +279,20 @@ fn red_is_taken_only_if_enabled_and_goes_first_only_if_preferred() {
     let red = "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=mid:0\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\n\
                a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n";
     let client = Client::new().raw("0", red);
-    let codecs = |negotiation: &mut ClientOffers, preferred_codec| {
+    let codecs = |negotiation: &mut ClientOffers, preferred_codec, redundancy| {
         offer(negotiation, &client);
-        let options = PublishOptions { preferred_codec, ..PublishOptions::default() };
+        let options = PublishOptions { preferred_codec, redundancy, ..PublishOptions::default() };
         let section = negotiation.claim(&mid("0"), TrackKey(1), options).expect("unclaimed");
         section.codecs.iter().map(|mapping| mapping.codec).collect::<Vec<_>>()
     };
-    assert_eq!(codecs(&mut negotiation(), Some(Codec::Red)), [Codec::Opus]);
-    let policy = CodecPolicy { enabled: vec![Codec::Opus, Codec::Red] };
-    assert_eq!(codecs(&mut ClientOffers::new(1, policy.clone()), None), [Codec::Opus, Codec::Red]);
-    let mut preferring = ClientOffers::new(1, policy);
-    assert_eq!(codecs(&mut preferring, Some(Codec::Red)), [Codec::Red, Codec::Opus]);
+    let without = CodecPolicy { enabled: vec![Codec::Opus] };
+    assert_eq!(codecs(&mut ClientOffers::new(1, without), Some(Codec::Red), true), [Codec::Opus]);
+    for preferred in [None, Some(Codec::Opus), Some(Codec::Red)] {
+        assert_eq!(codecs(&mut negotiation(), preferred, false), [Codec::Opus, Codec::Red], "{preferred:?}");
+        assert_eq!(codecs(&mut negotiation(), preferred, true), [Codec::Red, Codec::Opus], "{preferred:?}");
+    }
+    let mut preferring = negotiation();
+    codecs(&mut preferring, None, true);
     let sdp = answer(&mut preferring).sdp;
     assert!(sdp.contains("m=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\n") && sdp.contains("a=fmtp:63 111/111\r\n"));
 }
