@@ -16,7 +16,7 @@ use super::output::Output;
 use super::stats::EngineStats;
 use super::subscription::{Allowed, Subscription};
 use super::track::Track;
-use super::transport::Transport;
+use super::transport::{Transport, take_number};
 use crate::media::allocate::{MAX_LAYERS, Means, Raises, Wish, allocate};
 use crate::media::estimate::Estimator;
 use crate::media::estimate::feedback::Statuses;
@@ -289,13 +289,11 @@ impl Subscription {
         let (stream, payload_type) = (self.rtx_stream?, self.padding()?);
         let path = transport.connectivity.selected()?;
         let srtp = transport.srtp.as_mut()?;
-        transport.next_transport_sequence += 1;
-        let number = transport.next_transport_sequence as u16;
+        let transport_sequence = take_number(&mut transport.next_transport_sequence, &self.description.extensions);
         let mut out = output.buffer();
         let timestamp = self.last.map_or(0, |last| last.timestamp);
         write_header(&mut out, payload_type, false, 0, timestamp, self.description.ssrc);
-        let own =
-            Own { mid: &self.description.mid.0, now, transport_sequence: Some(number), dependency_descriptor: None };
+        let own = Own { mid: &self.description.mid.0, now, transport_sequence, dependency_descriptor: None };
         extension::write(&mut out, &self.description.extensions, &[], Located::default(), own);
         out[0] |= HAS_PADDING;
         let header_length = out.len();
@@ -311,7 +309,7 @@ impl Subscription {
         }
         self.next_rtx += 1;
         let length = out.len();
-        transport.note_sent(now, Some(number), length);
+        transport.note_sent(now, transport_sequence, length);
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.padding);
         Some(length)
     }

@@ -11,7 +11,7 @@ use super::stats::EngineStats;
 use super::subscription::Subscription;
 use super::svc::{self, Choice};
 use super::track::{Source, Track, needs_keyframe};
-use super::transport::Transport;
+use super::transport::{Transport, take_number};
 use super::{Copies, Engine};
 use crate::media::extension::{self, Own};
 use crate::media::history::Packet;
@@ -229,10 +229,7 @@ impl Subscription {
         }
         let Some(mapped) = self.rewriter.map(source.id, packet.sequence) else { return };
         let mut out = output.buffer();
-        let transport_sequence = self.description.extensions.transport_cc.map(|_| {
-            transport.next_transport_sequence += 1;
-            transport.next_transport_sequence as u16
-        });
+        let transport_sequence = take_number(&mut transport.next_transport_sequence, &self.description.extensions);
         let distance = transport.redundancy.distance(now);
         let redundant = self.with_earlier(original, distance, &mut copies.redundant);
         let payload_type = redundant.map_or(outgoing.payload_type, |(payload_type, _)| payload_type);

@@ -5,6 +5,7 @@ use super::arena::SubscriptionIndex;
 use super::forward::{descriptor_of, payload_of};
 use super::stats::EngineStats;
 use super::svc::Choice;
+use super::transport::take_number;
 use crate::media::rtx;
 use crate::time::Time;
 
@@ -46,10 +47,8 @@ impl Engine {
         if !subscription.budget.spend(now, origin.out, packet.payload().len()) {
             return None;
         }
-        let transport_sequence = subscription.description.extensions.transport_cc.map(|_| {
-            transport.next_transport_sequence += 1;
-            transport.next_transport_sequence as u16
-        });
+        let transport_sequence =
+            take_number(&mut transport.next_transport_sequence, &subscription.description.extensions);
         let mut out = output.buffer();
         let payload = if choice == Choice::LeaveOut {
             let timestamp = packet.header.timestamp.wrapping_add(origin.offsets.timestamp);

@@ -21,6 +21,7 @@ use crate::media::rewrite::{Offsets, Selection, SourceId};
 use crate::media::rtp::{Header, write_header};
 use crate::media::scalable::{Part, Point, Read, Scalable};
 use crate::media::select::Selector;
+use crate::media::vp9;
 use crate::time::Time;
 
 /// What a packet says of the frame it belongs to.
@@ -52,24 +53,24 @@ impl Source {
         (packet, header, located): (&[u8], &Header, Located),
     ) -> Told {
         let payload = header.payload.of(packet);
-        let starts_keyframe = !payload.is_empty() && codec.is_some_and(|codec| starts_keyframe(codec, payload));
-        let whole = Told { part: None, starts_keyframe, is_news: false };
-        if payload.is_empty() {
-            return whole;
-        }
+        let nothing = Told { part: None, starts_keyframe: false, is_news: false };
+        let Some(codec) = codec.filter(|_| !payload.is_empty()) else { return nothing };
+        let vp9 = if codec == Codec::Vp9 { vp9::Descriptor::parse(payload) } else { None };
+        let starts_keyframe = vp9.map_or_else(|| starts_keyframe(codec, payload), |vp9| vp9.starts_keyframe());
+        let whole = Told { starts_keyframe, ..nothing };
         let descriptor = located.get(Kind::DependencyDescriptor, packet);
-        let read = match codec {
-            Some(Codec::Vp9 | Codec::Av1) if !descriptor.is_empty() => {
+        let read = match (codec, vp9) {
+            (Codec::Vp9 | Codec::Av1, _) if !descriptor.is_empty() => {
                 self.scalable.get_or_insert_default().read_descriptor(descriptor, header.timestamp)
             }
-            Some(Codec::Vp9) if has_layers(payload) => {
-                self.scalable.get_or_insert_default().read_vp9(now, payload, header.timestamp, starts_keyframe)
+            (_, Some(vp9)) if vp9.layers.is_some() => {
+                self.scalable.get_or_insert_default().read_vp9(now, &vp9, header.timestamp)
             }
             _ => return whole,
         };
         match read {
             Read::Frame { part, starts, is_news } => Told { part: Some(part), starts_keyframe: starts, is_news },
-            Read::Unclear => Told { part: None, starts_keyframe: false, is_news: false },
+            Read::Unclear => nothing,
             Read::Whole => whole,
         }
     }
@@ -78,11 +79,6 @@ impl Source {
     fn layers(&self) -> Option<&Scalable> {
         self.scalable.as_deref().filter(|scalable| scalable.is_known())
     }
-}
-
-/// The L bit of VP9's payload descriptor.
-fn has_layers(payload: &[u8]) -> bool {
-    payload.first().is_some_and(|first| first & 0x20 != 0)
 }
 
 impl Track {

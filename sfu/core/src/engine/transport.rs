@@ -156,3 +156,12 @@ impl Transport {
         self.round_trip = Some(self.round_trip.map_or(sample, |known| (known * 7 + sample) / 8));
     }
 }
+
+/// The transport-wide number of the next packet, if the receiver has an extension for it. `last` is the one before.
+pub const fn take_number(last: &mut u64, extensions: &Extensions) -> Option<u16> {
+    if extensions.transport_cc.is_none() {
+        return None;
+    }
+    *last += 1;
+    Some(*last as u16)
+}

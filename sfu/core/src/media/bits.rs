@@ -41,6 +41,11 @@ impl<'a> BitReader<'a> {
         Some(value as u32)
     }
 
+    /// Leaves out so many bits, or all that are left.
+    pub fn skip(&mut self, count: usize) {
+        self.at += count.min(self.left());
+    }
+
     /// One of `values` numbers, the first of which take a bit less than the others (`ns(n)` of the AV1 specifications).
     pub fn read_one_of(&mut self, values: u32) -> Option<u32> {
         let width = u32::BITS - values.leading_zeros();

@@ -111,14 +111,61 @@ pub struct DecodeTarget {
     pub includes: u32,
 }
 
-/// What a keyframe says of the frames that follow.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a keyframe says of the frames that follow. Equal are those that say the same, however they are written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Structure {
     /// The identifier of the first template.
     pub template_offset: u8,
     pub templates: Vec<Template>,
     pub targets: Vec<DecodeTarget>,
     pub chains: u8,
+    pub(super) written: Written,
+}
+
+impl PartialEq for Structure {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { template_offset, templates, targets, chains, written: _ } = self;
+        (template_offset, templates, targets, chains)
+            == (&other.template_offset, &other.templates, &other.targets, &other.chains)
+    }
+}
+
+impl Eq for Structure {}
+
+/// A structure as it was written: some publishers repeat it in every packet, and what follows from it takes long to find
+/// out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Written {
+    /// The descriptor it was in, from the structure's first byte to its last.
+    bytes: Vec<u8>,
+    /// Where it ended in the descriptor, counted in bits; 0 if it was not in one.
+    end: usize,
+}
+
+impl Written {
+    fn new(descriptor: &[u8], end: usize) -> Self {
+        Self { bytes: descriptor[FLAGS_END / 8..end.div_ceil(8)].to_vec(), end }
+    }
+
+    /// Whether a descriptor brings the same one.
+    fn is_in(&self, descriptor: &[u8]) -> bool {
+        let Some((first, rest)) = self.bytes.split_first() else { return false };
+        let Some((known_first, known_rest)) =
+            descriptor.get(FLAGS_END / 8..self.end.div_ceil(8)).and_then(<[u8]>::split_first)
+        else {
+            return false;
+        };
+        // In the first byte it begins in the middle, and in the last one something else may follow.
+        let begins = (first ^ known_first) & (0xff >> (FLAGS_END % 8)) == 0;
+        let behind = self.end.div_ceil(8) * 8 - self.end;
+        begins
+            && match (rest.split_last(), known_rest.split_last()) {
+                (Some((last, rest)), Some((known_last, known_rest))) => {
+                    rest == known_rest && (last ^ known_last) >> behind == 0
+                }
+                _ => false,
+            }
+    }
 }
 
 /// A packet's descriptor.
@@ -127,7 +174,9 @@ pub struct Descriptor {
     pub begins_frame: bool,
     pub ends_frame: bool,
     pub frame_number: u16,
-    /// The structure it brings.
+    /// Whether it brings a structure.
+    pub has_structure: bool,
+    /// The structure it brings, unless that is written as the known one.
     pub structure: Option<Structure>,
     /// The decode targets that are being sent, if it says so.
     pub active: Option<u32>,
@@ -162,18 +211,26 @@ impl Descriptor {
     pub fn parse(data: &[u8], known: Option<&Structure>) -> Result<Self, Unreadable> {
         let mut bits = BitReader::new(data);
         let head = Head::read(&mut bits).ok_or(Unreadable::Malformed)?;
-        let brought =
-            if head.has_structure { Some(Structure::read(&mut bits).ok_or(Unreadable::Malformed)?) } else { None };
+        let repeated = known.filter(|known| head.has_structure && known.written.is_in(data));
+        let brought = if let Some(Structure { written, .. }) = repeated {
+            bits.skip(written.end - FLAGS_END);
+            None
+        } else if head.has_structure {
+            Some(Structure::read(data, &mut bits).ok_or(Unreadable::Malformed)?)
+        } else {
+            None
+        };
         let structure = brought.as_ref().or(known).ok_or(Unreadable::UnknownStructure)?;
         let template = *structure.template(head.template).ok_or(Unreadable::UnknownStructure)?;
         let targets = structure.targets.len();
         let places = Places { mask_at: bits.position() as u16, has_mask: head.has_mask, targets: targets as u8 };
         let (active, frame) = head.read_rest(&mut bits, structure, template).ok_or(Unreadable::Malformed)?;
-        let active = active.or_else(|| brought.as_ref().map(Structure::all));
+        let active = active.or_else(|| head.has_structure.then(|| structure.all()));
         Ok(Self {
             begins_frame: head.begins_frame,
             ends_frame: head.ends_frame,
             frame_number: head.frame_number,
+            has_structure: head.has_structure,
             structure: brought,
             active,
             frame,
@@ -267,7 +324,7 @@ impl Structure {
         ((1_u64 << self.targets.len()) - 1) as u32
     }
 
-    fn read(bits: &mut BitReader<'_>) -> Option<Self> {
+    fn read(descriptor: &[u8], bits: &mut BitReader<'_>) -> Option<Self> {
         let template_offset = bits.read(6)? as u8;
         let targets = bits.read(5)? as usize + 1;
         let mut templates = read_layers(bits)?;
@@ -301,7 +358,8 @@ impl Structure {
             }
         }
         let targets = decode_targets(&templates, &protected_by[..targets]);
-        Some(Self { template_offset, templates, targets, chains: chains as u8 })
+        let written = Written::new(descriptor, bits.position());
+        Some(Self { template_offset, templates, targets, chains: chains as u8, written })
     }
 }
 

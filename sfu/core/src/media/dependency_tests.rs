@@ -60,6 +60,35 @@ fn a_keyframe_brings_the_structure() {
     assert_eq!((later.frame_number, later.frame.needs, later.ends_frame, later.active), (8, 1, false, None));
 }
 
+#[test]
+fn a_structure_that_is_repeated_is_not_read_again() {
+    for table in [l1t3(), l2t1()] {
+        let known = structure(&table);
+        for (number, frame) in (7..).zip(&table.kinds) {
+            let told = Told { attach: true, active: Some(1), number, ..told(frame) };
+            let data = table.write(told);
+            let (repeated, read) = (Descriptor::parse(&data, Some(&known)), Descriptor::parse(&data, None));
+            let (repeated, read) = (repeated.expect("whole"), read.expect("whole"));
+            assert_eq!((repeated.has_structure, &repeated.structure), (true, &None), "it is known");
+            assert_eq!(repeated, Descriptor { structure: None, ..read }, "and all the rest is the same");
+        }
+    }
+}
+
+#[test]
+fn another_structure_is_read_wherever_it_differs() {
+    let known = structure(&l1t3());
+    let data = l1t3().write(Told { attach: true, ..told(&l1t3().kinds[0]) });
+    let end = known.written.end;
+    for bit in FLAGS_END..end {
+        let mut other = data.clone();
+        other[bit / 8] ^= 0x80 >> (bit % 8);
+        assert!(!known.written.is_in(&other), "bit {bit} of {end}");
+    }
+    assert!(known.written.is_in(&data) && !known.written.is_in(&data[..data.len() - 1]));
+    assert!(!Structure::default().written.is_in(&data), "VP9's is nowhere written");
+}
+
 fn bytes(bits: &str) -> Vec<u8> {
     let bits: Vec<u8> = bits.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
     let byte = |chunk: &[u8]| (0..8).fold(0, |byte, at| byte << 1 | chunk.get(at).copied().unwrap_or_default());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::Codec;
-use crate::media::vp8;
+use crate::media::{vp8, vp9};
 use crate::time::Time;
 
 /// Each request costs the publisher a whole picture, and new subscribers all ask at once.
@@ -22,23 +22,11 @@ pub fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Opus | Codec::Red | Codec::G711U | Codec::G711A => true,
         Codec::Vp8 => vp8::Descriptor::parse(payload).is_some_and(|descriptor| descriptor.starts_keyframe(payload)),
-        Codec::Vp9 => vp9(payload).unwrap_or(false),
+        Codec::Vp9 => vp9::Descriptor::parse(payload).is_some_and(|descriptor| descriptor.starts_keyframe()),
         Codec::H264 => h264(payload).unwrap_or(false),
         Codec::H265 => h265(payload).unwrap_or(false),
         Codec::Av1 => av1(payload).unwrap_or(false),
     }
-}
-
-/// A frame that begins, is not predicted from another picture, and is of the lowest spatial layer.
-fn vp9(payload: &[u8]) -> Option<bool> {
-    let first = *payload.first()?;
-    let (predicted, layered, begins) = (first & 0x40 != 0, first & 0x20 != 0, first & 0x08 != 0);
-    let mut at = 1;
-    if first & 0x80 != 0 {
-        at += if payload.get(at)? & 0x80 == 0 { 1 } else { 2 };
-    }
-    let spatial = if layered { payload.get(at)? >> 1 & 0x07 } else { 0 };
-    Some(begins && !predicted && spatial == 0)
 }
 
 /// A sequence parameter set, with which every encoder begins an IDR picture in a live stream. The IDR slices alone are

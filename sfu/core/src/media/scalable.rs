@@ -13,6 +13,7 @@ use crate::media::dependency::{
 };
 use crate::media::meter::RateMeter;
 use crate::media::sequence::Unwrapper;
+use crate::media::vp9;
 use crate::media::vp9_layers::Vp9Layers;
 use crate::time::Time;
 
@@ -107,14 +108,13 @@ impl Scalable {
         };
         let newest = self.numbers.highest();
         let number = self.numbers.unwrap(descriptor.frame_number);
-        let has_structure = descriptor.structure.is_some();
         let brought = descriptor.structure.filter(|_| !is_late);
         let is_news = brought.is_some_and(|structure| self.take_structure(structure, number));
         if let Some(active) = descriptor.active.filter(|_| !is_late && newest.is_none_or(|newest| newest <= number)) {
             self.set_active(active);
         }
         let frame = descriptor.frame;
-        let restarts = has_structure && frame.needs == 0;
+        let restarts = descriptor.has_structure && frame.needs == 0;
         self.remember(Frame {
             number,
             timestamp,
@@ -135,9 +135,9 @@ impl Scalable {
     }
 
     /// Takes in a packet's VP9 payload descriptor.
-    pub fn read_vp9(&mut self, now: Time, payload: &[u8], timestamp: u32, starts: bool) -> Read {
+    pub fn read_vp9(&mut self, now: Time, descriptor: &vp9::Descriptor, timestamp: u32) -> Read {
         let known = self.vp9.get_or_insert_default();
-        let Some((frame, ends)) = known.read(now, payload, timestamp) else { return Read::Whole };
+        let Some(frame) = known.read(now, descriptor, timestamp) else { return Read::Whole };
         if known.take_changed() || self.structure.is_none() {
             let structure = known.structure();
             self.structure = Some(structure);
@@ -145,13 +145,20 @@ impl Scalable {
         let active = known.active();
         self.set_active(active);
         self.remember(frame);
-        let part = Part { frame: frame.number, spatial: frame.layer.spatial, ends, places: Places::default() };
-        Read::Frame { part, starts, is_news: false }
+        let part = Part {
+            frame: frame.number,
+            spatial: frame.layer.spatial,
+            ends: descriptor.ends_frame,
+            places: Places::default(),
+        };
+        Read::Frame { part, starts: descriptor.starts_keyframe(), is_news: false }
     }
 
     /// Returns whether it is another one than before.
     fn take_structure(&mut self, structure: Structure, number: u64) -> bool {
         if self.structure.as_ref() == Some(&structure) {
+            // As it is written now it may come again.
+            self.structure = Some(structure);
             return false;
         }
         self.since = number;

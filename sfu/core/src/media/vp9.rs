@@ -96,6 +96,12 @@ impl Descriptor {
             references,
         })
     }
+
+    /// Whether a decoder can begin with the packet: a frame begins that is not predicted from another picture, and is of
+    /// the lowest spatial layer.
+    pub fn starts_keyframe(&self) -> bool {
+        self.begins_frame && !self.predicted && self.layers.is_none_or(|layers| layers.spatial == 0)
+    }
 }
 
 #[cfg(test)]

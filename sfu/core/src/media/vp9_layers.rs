@@ -32,10 +32,9 @@ pub struct Vp9Layers {
 }
 
 impl Vp9Layers {
-    /// Reads the frame a packet belongs to, and whether it ends with it. `None` for a stream without layers, or with
-    /// more than can be told apart.
-    pub fn read(&mut self, now: Time, payload: &[u8], timestamp: u32) -> Option<(Frame, bool)> {
-        let descriptor = Descriptor::parse(payload)?;
+    /// Takes in what a packet says of the frame it belongs to. `None` for a stream without layers, or with more than can
+    /// be told apart.
+    pub fn read(&mut self, now: Time, descriptor: &Descriptor, timestamp: u32) -> Option<Frame> {
         let layers = descriptor.layers.filter(|layers| layers.spatial < SIDE && layers.temporal < SIDE)?;
         let picture = self.widen(descriptor.picture_id?);
         let number = picture * u64::from(SIDE) + u64::from(layers.spatial);
@@ -45,22 +44,21 @@ impl Vp9Layers {
             self.independent |= !is_top;
             self.changed |= !is_top;
         }
-        let needs = self.needs(&descriptor, layers, number);
+        let needs = self.needs(descriptor, layers, number);
         let base = &mut self.bases[usize::from(layers.spatial)];
         if layers.temporal == 0 && base.is_none_or(|known| known < number) {
             *base = Some(number);
         }
-        let frame = Frame {
+        Some(Frame {
             number,
             timestamp,
             layer: Layer { spatial: layers.spatial, temporal: layers.temporal },
             structure: 0,
             restarts: !descriptor.predicted && layers.spatial == 0,
-            indications: indications(&descriptor, layers),
+            indications: indications(descriptor, layers),
             needs,
             chains: [0; MAX_CHAINS],
-        };
-        Some((frame, descriptor.ends_frame))
+        })
     }
 
     /// Whether decode targets include each other otherwise than they did. Said once.
