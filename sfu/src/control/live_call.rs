@@ -16,7 +16,7 @@ use livekit_protocol::leave_request::Action;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::call::dynacast::Dynacast;
 use sfu_core::call::{Call, Changes, ClientFeatures, Identity, Participant, ParticipantId, Track};
-use sfu_core::id::AudioGroupKey;
+use sfu_core::id::{AudioGroupKey, TransportKey};
 use sfu_core::time::Time;
 
 use self::regular::{Due, Told};
@@ -358,6 +358,21 @@ impl LiveCall {
         let Some(session) = self.sessions.get_mut(id) else { return };
         act(session, context);
         self.collect_from(context, registry, id);
+    }
+
+    /// A media thread has lost a transport by a fault of ours: whoever uses it connects anew.
+    pub fn reconnect(
+        &mut self,
+        context: &mut Context,
+        registry: &mut Registry,
+        id: &ParticipantId,
+        transport: TransportKey,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.transport_mut(transport).is_some() {
+            tracing::warn!(participant = %id.0, "a transport failed here; asking the client to connect anew");
+            self.dismiss(context, registry, id, Action::Reconnect, proto::DisconnectReason::StateMismatch);
+        }
     }
 
     fn collect_from(&mut self, context: &mut Context, registry: &mut Registry, id: &ParticipantId) {

@@ -254,6 +254,7 @@ impl Control {
         let key = match &event {
             Event::Dtls { transport, .. }
             | Event::PathSelected { transport, .. }
+            | Event::Failed { transport }
             | Event::ConsentLost { transport }
             | Event::HandoffAsked { transport }
             | Event::HandedOver { transport }
@@ -291,6 +292,7 @@ impl Control {
                     session.media_back();
                 });
             }
+            Event::Failed { transport } => call.reconnect(context, registry, &participant, transport),
             Event::ConsentLost { transport } => {
                 call.with_session(context, registry, &participant, |session, context| {
                     // A connection a client never uses (it may not publish, say) has nothing to lose.

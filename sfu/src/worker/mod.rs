@@ -5,6 +5,7 @@
 //! as a network would.
 
 mod batch;
+mod contain;
 mod events;
 mod gather;
 mod outlet;

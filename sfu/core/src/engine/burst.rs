@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::arena::TrackIndex;
+use super::suspects::Cause;
 use crate::time::Time;
 
 /// Packets that may wait, of all tracks. At most what the shortest history keeps, so that none is overwritten before it
@@ -59,10 +60,13 @@ impl Engine {
         self.burst.open = None;
         let mut fresh = std::mem::take(&mut self.burst.fresh);
         fresh.sort_unstable();
+        let cause = self.suspects.cause;
         for run in fresh.chunk_by(|a, b| a.stream() == b.stream()) {
+            self.suspects.cause = Cause::of(self.publisher_of(run[0].track));
             self.relay_burst(run);
             self.forward(now, run);
         }
+        self.suspects.cause = cause;
         fresh.clear();
         self.burst.fresh = fresh;
     }

@@ -7,6 +7,7 @@ use super::event::Event;
 use super::handoff::{Handoff, Ownership};
 use super::path::Path;
 use super::relay::message::RelayMessage;
+use super::suspects::Cause;
 use crate::time::Time;
 use crate::transport::ice::{peek_ufrag, respond};
 
@@ -27,6 +28,7 @@ impl Engine {
             dropped.unknown_ufrag += 1;
             return;
         };
+        self.suspects.cause = Cause::Transport(index);
         let Some(transport) = self.transports.get_mut(index) else { return };
         let Some(credentials) = transport.credentials_of(ufrag) else { return };
         let Ok(answer) = respond(datagram, credentials, path.remote()) else {
@@ -79,6 +81,7 @@ impl Engine {
             self.output.stats.dropped.unknown_path += 1;
             return;
         };
+        self.suspects.cause = Cause::Transport(index);
         if !transport.dtls.take(now, DTLS_RATE) {
             self.output.stats.dropped.too_fast += 1;
             return;

@@ -16,6 +16,10 @@ pub enum Event {
         transport: TransportKey,
         path: Path,
     },
+    /// Handling the transport panicked, so it has ended: a fault of ours. Its client has to connect anew.
+    Failed {
+        transport: TransportKey,
+    },
     /// No check has been answered for the consent time (RFC 7675): the client is gone or its network is.
     ConsentLost {
         transport: TransportKey,

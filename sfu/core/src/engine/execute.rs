@@ -94,7 +94,7 @@ impl Engine {
         self.schedule_transport(now, index);
     }
 
-    fn remove_transport(&mut self, key: TransportKey) {
+    pub(super) fn remove_transport(&mut self, key: TransportKey) {
         let Some(index) = self.index.transports.remove(&key) else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
         let (tracks, subscriptions) = (transport.tracks.clone(), transport.subscriptions.clone());

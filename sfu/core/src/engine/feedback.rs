@@ -5,6 +5,7 @@ use super::arena::{SubscriptionIndex, TrackIndex, TransportIndex};
 use super::event::{Event, Quality};
 use super::path::Path;
 use super::relay::message::Content;
+use super::suspects::Cause;
 use super::transport::Route;
 use crate::id::Ssrc;
 use crate::media::rtcp::{Packet, Packets, ReportBlock, ReportBlocks};
@@ -20,6 +21,7 @@ impl Engine {
             dropped.unknown_path += 1;
             return;
         };
+        self.suspects.cause = Cause::Transport(index);
         if self.admit_media(now, index, path, datagram, 0) {
             self.open_rtcp(now, index, datagram);
         }

@@ -53,7 +53,7 @@ impl Engine {
     /// Sends packets of one layer to all who get it, each subscriber's together.
     pub(super) fn forward(&mut self, now: Time, burst: &[Fresh]) {
         let Some(&Fresh { track: index, layer, .. }) = burst.first() else { return };
-        let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
+        let Self { transports, tracks, subscriptions, output, scratch, suspects, .. } = self;
         let Some(track) = tracks.get(index) else { return };
         let originals = burst.iter().filter_map(|fresh| Original::new(now, track, layer, fresh.sequence));
         let originals = originals.filter(|original| !track.holds_back(original.source.id, original.packet.sequence));
@@ -65,8 +65,10 @@ impl Engine {
         for subscription in &track.subscriptions {
             let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
             let Some(transport) = transports.get_mut(subscription.transport) else { continue };
+            suspects.receiver = Some(subscription.transport);
             subscription.forward(&originals, transport, output, &mut scratch.copies);
         }
+        suspects.receiver = None;
     }
 
     /// Chooses the layer of each of a track's subscriptions anew.

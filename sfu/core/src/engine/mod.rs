@@ -9,7 +9,7 @@
 //! `forward` writes a copy for each subscriber of what `svc` leaves to it and `redundancy` adds, `feedback` reads RTCP and has `resend` answer
 //! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `handoff` has
 //! a session move to one of them, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
-//! commands.
+//! commands. `suspects` knows for whom all that is done, should it panic.
 
 mod adapt;
 mod allowance;
@@ -32,6 +32,7 @@ mod schedule;
 mod state;
 mod stats;
 mod subscription;
+mod suspects;
 mod svc;
 mod track;
 mod transport;
@@ -55,6 +56,7 @@ use self::redundancy::Encodings;
 use self::relay::message::Relay;
 use self::schedule::Schedule;
 use self::subscription::Subscription;
+use self::suspects::{Cause, Suspects};
 use self::track::Track;
 use self::transport::Transport;
 use crate::id::{SubscriptionKey, TrackKey, TransportKey};
@@ -89,6 +91,7 @@ pub struct Engine {
     burst: Burst,
     output: Output,
     scratch: Scratch,
+    suspects: Suspects,
 }
 
 /// Where things are. Made from the things themselves when an engine is restored.
@@ -136,6 +139,7 @@ impl Engine {
             burst: Burst::default(),
             output: Output::default(),
             scratch: Scratch::default(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -145,6 +149,7 @@ impl Engine {
     /// Nothing a network can send makes this fail: what is not understood, not authentic or not wanted is dropped and
     /// counted in [`EngineStats::dropped`].
     pub fn handle_datagram(&mut self, now: Time, path: Path, datagram: &mut [u8]) {
+        self.suspects.cause = Cause::Input;
         match DatagramKind::of(datagram) {
             Some(DatagramKind::Stun) => self.handle_check(now, path, datagram),
             Some(DatagramKind::Dtls) => self.handle_dtls(now, path, datagram),
@@ -157,6 +162,7 @@ impl Engine {
     /// Does what control wants.
     pub fn handle_command(&mut self, now: Time, command: Command) {
         self.forward_burst(now);
+        self.suspects.cause = self.suspect_of_command(&command);
         self.execute(now, command);
         self.count_things();
     }
@@ -170,6 +176,7 @@ impl Engine {
 
     /// Forwards what came and does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.suspects.cause = Cause::Itself;
         self.forward_burst(now);
         self.handle_deadlines(now);
         self.handle_level_timeout(now);
@@ -178,6 +185,7 @@ impl Engine {
     /// A TCP connection ended.
     pub fn handle_path_closed(&mut self, now: Time, path: Path) {
         self.forward_burst(now);
+        self.suspects.cause = Cause::of(self.index.paths.get(&path).copied());
         self.forget_path(now, path);
     }
 

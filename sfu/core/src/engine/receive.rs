@@ -6,6 +6,7 @@ use super::burst::Fresh;
 use super::command::Codec;
 use super::event::Event;
 use super::path::Path;
+use super::suspects::Cause;
 use super::track::{Origin, Source, Track};
 use super::transport::{MAX_ROUTES, Route, Transport};
 use crate::id::Ssrc;
@@ -37,6 +38,7 @@ impl Engine {
             dropped.unknown_path += 1;
             return;
         };
+        self.suspects.cause = Cause::Transport(index);
         if self.admit_media(now, index, path, datagram, 0) {
             self.open_rtp(now, index, datagram);
         }

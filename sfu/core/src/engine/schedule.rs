@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::arena::{TrackIndex, TransportIndex};
+use super::suspects::Cause;
 use super::track::Origin;
 use crate::time::Time;
 
@@ -56,10 +57,17 @@ impl Engine {
             let Some(scheduled) = self.scheduled(due).filter(|scheduled| **scheduled == Some(at)) else { continue };
             *scheduled = None;
             match due {
-                Due::Transport(index) => self.handle_transport_timeout(now, index),
-                Due::Track(index) => self.handle_relayed_timeout(now, index),
+                Due::Transport(index) => {
+                    self.suspects.cause = Cause::Transport(index);
+                    self.handle_transport_timeout(now, index);
+                }
+                Due::Track(index) => {
+                    self.suspects.cause = Cause::Input;
+                    self.handle_relayed_timeout(now, index);
+                }
             }
         }
+        self.suspects.cause = Cause::Itself;
     }
 
     /// Which deadline of it counts.

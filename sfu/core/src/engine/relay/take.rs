@@ -18,6 +18,7 @@ impl Engine {
     /// [`Dropped::unrelated`](crate::engine::Dropped::unrelated): it crossed a command on its way.
     pub fn handle_relay(&mut self, now: Time, message: RelayMessage) {
         self.output.stats.relay.received.add(message.size());
+        self.suspects.cause = self.suspect_of_relay(&message);
         match message.0 {
             Subject::Track { track, content } => self.handle_track_relay(now, track, content),
             Subject::Transport { transport, content } => {
