@@ -1,7 +1,13 @@
 //! The fuzz targets' checks over their corpora and mutations of them.
 
+#[path = "../fuzz/checks/descriptor.rs"]
+mod descriptor;
 #[path = "../fuzz/checks/dtls.rs"]
 mod dtls;
+#[path = "../fuzz/checks/payload.rs"]
+mod payload;
+#[path = "../fuzz/checks/red.rs"]
+mod red;
 #[path = "../fuzz/replay.rs"]
 mod replay;
 #[path = "../fuzz/checks/rtcp.rs"]
@@ -14,6 +20,8 @@ mod sdp;
 mod srtp;
 #[path = "../fuzz/checks/stun.rs"]
 mod stun;
+#[path = "../fuzz/checks/transport.rs"]
+mod transport;
 
 use replay::{replay, replay_files};
 
@@ -45,4 +53,24 @@ fn dtls_is_survived() {
 #[test]
 fn session_descriptions_are_negotiated_or_refused() {
     replay_files("sdp", |bytes| sdp::check(&String::from_utf8_lossy(bytes)));
+}
+
+#[test]
+fn descriptors_of_layers_are_read_or_refused() {
+    replay("descriptor", 200, descriptor::check);
+}
+
+#[test]
+fn payloads_of_codecs_are_read_or_refused() {
+    replay("payload", 500, payload::check);
+}
+
+#[test]
+fn redundant_audio_is_read_or_refused() {
+    replay("red", 2000, red::check);
+}
+
+#[test]
+fn engines_survive_what_clients_send() {
+    replay_files("transport", transport::check);
 }
