@@ -7,7 +7,8 @@ use sfu_core::engine::command::{Codec as CoreCodec, Command, MediaKind as CoreKi
 use sfu_core::engine::event::Event;
 use sfu_core::id::{self, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use sfu_core::sdp::{
-    Assignment, ClientOffers, CodecPolicy, DtlsRole, LocalTransport, PublishOptions, ServerOffers, Subscription,
+    Assignment, ClientOffers, CodecPolicy, DtlsRole, Handling, LocalTransport, PublishOptions, ServerOffers,
+    Subscription,
 };
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
@@ -49,7 +50,7 @@ impl Peer {
         for (section, number) in outcome.published.iter().zip(first_track..) {
             let track = TrackKey(number);
             let section = self.offers.claim(&section.mid, track, PublishOptions::default()).expect("new");
-            world.sfu.command(now, Command::Publish(Box::new(section.publish(track, self.key, None))));
+            world.sfu.command(now, Command::Publish(Box::new(section.publish(track, self.key, Handling::default()))));
         }
         for track in outcome.unpublished {
             world.sfu.command(now, Command::Unpublish { track });

@@ -1,5 +1,7 @@
 //! The fuzz targets' checks over their corpora and mutations of them.
 
+#![expect(clippy::duplicate_mod, reason = "each check is the whole of its fuzz target, with all that it stands on")]
+
 #[path = "../fuzz/checks/descriptor.rs"]
 mod descriptor;
 #[path = "../fuzz/checks/dtls.rs"]

@@ -189,6 +189,8 @@ pub fn publish(track: TrackKey, feed: Feed) -> Publish {
         nack: true,
         transport_cc: true,
         group: (!is_video).then_some(AudioGroupKey(1)),
+        encrypted: false,
+        redundancy: true,
     }
 }
 

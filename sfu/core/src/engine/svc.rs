@@ -221,6 +221,8 @@ impl Subscription {
         match selector.decision(part.frame) {
             Some(true) => Choice::Send,
             Some(false) => Choice::LeaveOut,
+            // Too old to be decoded, but its number is missed.
+            None if selector.has_forgotten(part.frame) => Choice::LeaveOut,
             None => Choice::Wait,
         }
     }

@@ -23,6 +23,8 @@ pub struct Selector {
     /// Decisions: bit `n` of both is about the frame `n` before the newest.
     decided: u128,
     forwarded: u128,
+    /// Of those that are forwarded: have not come yet, and with them what they refer to is not known.
+    awaited: u128,
     /// It does not get what it should before a keyframe comes.
     waits: bool,
     /// What cannot be lowered is rather not sent at all: it fills the path.
@@ -50,6 +52,7 @@ impl Selector {
             timestamp: frame.timestamp,
             decided: u128::MAX,
             forwarded: 1,
+            awaited: 0,
             waits: false,
             hurries: false,
             last_number: self.last_number,
@@ -73,14 +76,20 @@ impl Selector {
         (self.decided & bit != 0).then_some(self.forwarded & bit != 0)
     }
 
+    /// Whether a frame is so old that it is not known any more what was decided of it.
+    pub fn has_forgotten(&self, number: u64) -> bool {
+        self.newest.checked_sub(number).is_some_and(|back| back >= u64::from(u128::BITS))
+    }
+
     /// Decides on a frame, once.
     pub fn decide(&mut self, frame: &Frame, stream: &Scalable, limit: Layer) -> bool {
         if let Some(decision) = self.decision(frame.number) {
+            self.keep_promise(frame, stream);
             return decision;
         }
         if frame.number > self.newest {
             self.turn(frame, stream, limit);
-        } else if self.newest - frame.number >= u64::from(u128::BITS) {
+        } else if self.has_forgotten(frame.number) {
             return false;
         }
         let current = match self.before {
@@ -129,7 +138,7 @@ impl Selector {
         }
         let begins_picture = frame.timestamp != self.timestamp && frame.layer.spatial <= stream.lowest();
         let included = stream.included_in(current.target);
-        let can_switch = self.has_all(frame);
+        let can_switch = self.has_surely_all(frame);
         let is_reachable = |point: &Point| {
             let is_in_time = begins_picture || point.layer.spatial == current.layer.spatial;
             let switches = can_switch && frame.switches_to(point.target);
@@ -158,6 +167,13 @@ impl Selector {
         self.aligned(frame.number, frame.needs) & left_out == 0
     }
 
+    /// Whether all it refers to came and was forwarded: where something else begins with it, nothing may turn out later to
+    /// be missing.
+    fn has_surely_all(&self, frame: &Frame) -> bool {
+        let came = self.decided & self.forwarded & !self.awaited;
+        self.aligned(frame.number, frame.needs) & !came == 0
+    }
+
     /// Frames that are so far before `number`, in terms of the decisions' bits.
     fn aligned(&self, number: u64, distances: u128) -> u128 {
         let shift = |by: u64| u32::try_from(by).unwrap_or(u32::MAX);
@@ -173,6 +189,7 @@ impl Selector {
             let ahead = u32::try_from(number - self.newest).unwrap_or(u32::MAX);
             self.decided = self.decided.checked_shl(ahead).unwrap_or_default();
             self.forwarded = self.forwarded.checked_shl(ahead).unwrap_or_default();
+            self.awaited = self.awaited.checked_shl(ahead).unwrap_or_default();
             (self.newest, self.timestamp) = (number, timestamp);
         }
         let bit = 1_u128 << (self.newest - number);
@@ -187,5 +204,16 @@ impl Selector {
         let new = self.aligned(frame.number, needed) & !self.decided;
         self.decided |= new;
         self.forwarded |= new;
+        self.awaited |= new;
+    }
+
+    /// A frame came that was to be forwarded when it comes: so is, from now on, what that one refers to.
+    fn keep_promise(&mut self, frame: &Frame, stream: &Scalable) {
+        let bit = self.newest.checked_sub(frame.number).and_then(|back| 1_u128.checked_shl(u32::try_from(back).ok()?));
+        let Some(bit) = bit.filter(|bit| self.awaited & bit != 0) else { return };
+        self.awaited &= !bit;
+        // Too late for those that refer to it, if something was left out that it refers to.
+        self.waits |= !self.has_all(frame);
+        self.promise(frame, self.point().and_then(|point| stream.chain_of(point.target)));
     }
 }
