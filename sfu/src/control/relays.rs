@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sfu_core::engine::command::{Command, Feed, Publish};
-use sfu_core::id::{PeerKey, SubscriptionKey, TrackKey, TransportKey};
+use sfu_core::id::{SubscriptionKey, TrackKey, TransportKey};
+
+use crate::worker::peer_of;
 
 /// What is relayed from where to where.
 #[derive(Debug, Default)]
@@ -39,11 +41,6 @@ struct Subscribed {
 
 /// An order and the thread it is for.
 type Order = (usize, Command);
-
-/// A thread as the others know it.
-pub const fn peer_of(worker: usize) -> PeerKey {
-    PeerKey(worker as u32)
-}
 
 impl Relays {
     /// The orders that follow from one for `worker`, in the order in which they are to be given.

@@ -258,7 +258,8 @@ impl Control {
             | Event::ConsentLost { transport }
             | Event::HandoffAsked { transport }
             | Event::HandedOver { transport }
-            | Event::TakenUp { transport, .. } => transport.0,
+            | Event::TakenUp { transport, .. }
+            | Event::GivenBack { transport, .. } => transport.0,
             Event::TrackQuality { track, .. } | Event::LayerStarted { track, .. } => track.0,
             Event::SubscriptionQuality { subscription, .. }
             | Event::SubscriptionStarted { subscription }
@@ -272,6 +273,8 @@ impl Control {
                 }
                 return;
             }
+            // As below.
+            Event::Elsewhere { .. } => return,
         };
         let Some((call, participant)) = find(&mut self.calls, &self.registry, key) else { return };
         let (context, registry) = (&mut self.context, &mut self.registry);
@@ -318,6 +321,8 @@ impl Control {
             Event::HandoffAsked { .. }
             | Event::HandedOver { .. }
             | Event::TakenUp { .. }
+            | Event::GivenBack { .. }
+            | Event::Elsewhere { .. }
             | Event::LayerStarted { .. }
             | Event::SubscriptionStarted { .. }
             | Event::AudioLevels(_) => (),

@@ -9,6 +9,7 @@ mod contain;
 mod events;
 mod gather;
 mod outlet;
+mod peers;
 pub mod pin;
 mod report;
 mod route;
@@ -22,7 +23,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use mio::Waker;
@@ -34,6 +35,7 @@ use sfu_core::engine::{Engine, EngineConfig};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub use peers::peer_of;
 pub use report::{DELAY_BOUNDS_US, DelayHistogram, WorkerReport};
 pub use steer::Steering;
 
@@ -67,8 +69,11 @@ pub enum Inbox {
         path: Path,
         worker: usize,
     },
-    /// What another worker's engine tells of a track that both have.
-    Relay(RelayMessage),
+    /// What the engine of the worker `from` tells of a track that both have, or of a session that moves.
+    Relay {
+        from: usize,
+        message: RelayMessage,
+    },
     /// A TCP connection began; answers go into its queue.
     TcpOpened {
         path: Path,
@@ -134,14 +139,19 @@ impl WorkerHandle {
 
     /// Leaves a message for when the worker wakes, as [`send`](Self::send) does.
     fn queue(&self, message: Inbox) -> bool {
-        let queue = match message {
-            Inbox::Datagram { .. } => &self.datagrams,
-            Inbox::Relay(_) => &self.relays,
-            _ => &self.orders,
-        };
-        let queued = queue.try_send(message).is_ok();
+        let queued = self.offer(message).is_ok();
         self.dropped.fetch_add(u64::from(!queued), Ordering::Relaxed);
         queued
+    }
+
+    /// Leaves a message for when the worker wakes, and gives it back if there is no room.
+    fn offer(&self, message: Inbox) -> Result<(), TrySendError<Inbox>> {
+        let queue = match message {
+            Inbox::Datagram { .. } => &self.datagrams,
+            Inbox::Relay { .. } => &self.relays,
+            _ => &self.orders,
+        };
+        queue.try_send(message)
     }
 
     fn wake(&self) -> bool {

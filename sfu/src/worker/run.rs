@@ -17,6 +17,7 @@ use super::contain::contain;
 use super::events::hand_over;
 use super::gather::{GLANCE, Gathering, MAX_GLANCES};
 use super::outlet::Outlet;
+use super::peers::{Peers, peer_of};
 use super::report::{DelayHistogram, WorkerReport};
 use super::route::Routes;
 use super::socket::MediaSocket;
@@ -37,8 +38,9 @@ const STUN_SUCCESS: [u8; 2] = [1, 1];
 /// Where the transaction is in a STUN message.
 const STUN_TRANSACTION: std::ops::Range<usize> = 8..20;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// After control's queue was full: long enough for control to empty it, too short for a client to notice.
-const EVENTS_PAUSE: Duration = Duration::from_millis(5);
+/// After a queue of control's or of another worker's was full: long enough for that one to empty it, too short for a
+/// client to notice.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A wait shorter than this was none: something had come before.
 const AT_ONCE: Duration = Duration::from_micros(20);
@@ -92,6 +94,7 @@ pub struct Worker {
     stun_transaction: Option<Vec<u8>>,
     clock: Clock,
     routes: Routes,
+    peers: Peers,
     /// Datagrams that are sent together. Empty between two rounds.
     leaving: Vec<Transmit>,
     outlet: Outlet,
@@ -122,6 +125,7 @@ impl Worker {
         let Parts { index, engine, socket, poll, messages, others, events, stun_answers, clock } = parts;
         let batch = Batch::new(&socket);
         let outlet = Outlet::new(&socket);
+        let n_workers = others.len();
         Self {
             index,
             engine,
@@ -135,6 +139,7 @@ impl Worker {
             stun_transaction: None,
             clock,
             routes: Routes::default(),
+            peers: Peers::new(index, n_workers),
             leaving: Vec::with_capacity(MAX_LEAVING),
             outlet,
             gathering: Gathering::default(),
@@ -207,7 +212,7 @@ impl Worker {
     /// How long nothing has to be done.
     fn wait(&self) -> Duration {
         let report = REPORT_INTERVAL.saturating_sub(self.reported.at.elapsed());
-        let longest = if self.events_wait { EVENTS_PAUSE } else { report };
+        let longest = if self.events_wait || self.peers.wait() { FULL_PAUSE } else { report };
         self.engine.poll_timeout().map_or(longest, |deadline| self.clock.until(deadline).min(longest))
     }
 
@@ -244,12 +249,12 @@ impl Worker {
         match message {
             Inbox::Command(command) => contain(&mut self.engine, |engine| engine.handle_command(now, command)),
             Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
-            Inbox::Relay(message) => {
+            Inbox::Relay { from, message } => {
                 if let Some(arrival) = message.arrival() {
                     let (first, bursts) = self.relayed.unwrap_or((arrival, 0));
                     self.relayed = Some((first.min(arrival), bursts + 1));
                 }
-                contain(&mut self.engine, |engine| engine.handle_relay(now, message));
+                contain(&mut self.engine, |engine| engine.handle_relay(now, peer_of(from), message));
             }
             Inbox::Route { path, worker } => self.routes.learn(path, worker),
             Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
@@ -352,10 +357,9 @@ impl Worker {
 
     /// Gives other workers what they have subscribers for, and wakes each once.
     fn relay(&mut self) {
-        let mut woken = 0_u64;
+        let mut woken = self.peers.flush(&self.others);
         while let Some(Relay { peer, message }) = self.engine.poll_relay() {
-            let Some(other) = self.others.get(peer.0 as usize) else { continue };
-            woken |= u64::from(other.queue(Inbox::Relay(message))) << peer.0;
+            woken |= self.peers.give(&self.others, peer.0 as usize, message);
         }
         for (worker, other) in self.others.iter().enumerate() {
             if woken >> worker & 1 == 1 {

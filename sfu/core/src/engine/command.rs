@@ -9,8 +9,9 @@ use crate::id::{AudioGroupKey, Mid, PeerKey, Rid, Ssrc, SubscriptionKey, TrackKe
 use crate::transport::ice::IceCredentials;
 use crate::transport::srtp::SrtpKeys;
 
-/// One instruction. Unknown keys are ignored: the thing may have ended while the command was on its way.
-#[derive(Debug)]
+/// One instruction. Unknown keys are ignored: the thing may have ended while the command was on its way. One about what
+/// has moved to another engine comes back ([`Event::Elsewhere`](super::event::Event::Elsewhere)).
+#[derive(Debug, PartialEq)]
 pub enum Command {
     /// Answer STUN checks for these credentials from now on.
     AddTransport {

@@ -1,10 +1,11 @@
 //! What the engine tells control.
 
+use crate::engine::command::Command;
 use crate::engine::handoff::Enclosed;
 use crate::engine::path::Path;
-use crate::id::{Rid, SubscriptionKey, TrackKey, TransportKey};
+use crate::id::{PeerKey, Rid, SubscriptionKey, TrackKey, TransportKey};
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum Event {
     /// A DTLS datagram from an authenticated path, to be fed to the transport's association.
     Dtls {
@@ -37,6 +38,16 @@ pub enum Event {
     TakenUp {
         transport: TransportKey,
         enclosed: Enclosed,
+    },
+    /// The engine that was to have a transport gave it back, with what control had enclosed: this one has it again.
+    GivenBack {
+        transport: TransportKey,
+        enclosed: Enclosed,
+    },
+    /// A command was not carried out, since what it is about has moved `to` another engine: it is to be given there.
+    Elsewhere {
+        command: Box<Command>,
+        to: PeerKey,
     },
     /// A layer's first packet arrived; `rid` is `None` without simulcast.
     LayerStarted {

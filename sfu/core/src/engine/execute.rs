@@ -3,6 +3,7 @@
 use super::Engine;
 use super::arena::{SubscriptionIndex, TrackIndex};
 use super::command::{Command, Feed, Publish, Subscribe, Target};
+use super::event::Event;
 use super::relay::Relayed;
 use super::subscription::Subscription;
 use super::track::{Origin, Track};
@@ -15,6 +16,9 @@ use crate::transport::srtp::{Opener, Sealer, SrtpKeys};
 
 impl Engine {
     pub(super) fn execute(&mut self, now: Time, command: Command) {
+        if let Some(to) = self.moved_to(&command) {
+            return self.output.event(Event::Elsewhere { command: Box::new(command), to });
+        }
         match command {
             Command::AddTransport { transport, ice } => self.add_transport(now, transport, ice),
             Command::RestartIce { transport, ice } => self.restart_ice(transport, ice),
@@ -210,11 +214,21 @@ impl Engine {
             }
             self.remove_subscription(index);
         }
-        let key = subscribe.subscription;
-        let ssrc = subscribe.ssrc;
         // Below 2^15, see the rewriter.
         let first = self.random.next() & 0x7fff;
-        let index = self.subscriptions.insert(Subscription::new(now, (transport, track), subscribe, first));
+        let index = self.insert_subscription(Subscription::new(now, (transport, track), subscribe, first));
+        self.open_streams(index);
+        self.share_out(now, transport);
+        self.retarget(now, index);
+        self.schedule_transport(now, transport);
+    }
+
+    /// Enters a subscription wherever it is looked for, from which [`remove_subscription`](Self::remove_subscription)
+    /// takes it again.
+    pub(super) fn insert_subscription(&mut self, subscription: Subscription) -> SubscriptionIndex {
+        let (transport, track) = (subscription.transport, subscription.track);
+        let (key, ssrc) = (subscription.description.subscription, subscription.description.ssrc);
+        let index = self.subscriptions.insert(subscription);
         self.index.subscriptions.insert(key, index);
         if let Some(track) = self.tracks.get_mut(track) {
             track.subscriptions.push(index);
@@ -223,10 +237,7 @@ impl Engine {
             transport.subscriptions.push(index);
             transport.sent.insert(ssrc, index);
         }
-        self.open_streams(index);
-        self.share_out(now, transport);
-        self.retarget(now, index);
-        self.schedule_transport(now, transport);
+        index
     }
 
     /// Prepares to send a subscription, once there are keys. An SSRC that was used before goes on counting where it

@@ -76,7 +76,7 @@ impl Output {
     }
 
     pub fn relay(&mut self, peer: PeerKey, message: RelayMessage) {
-        if self.relays.len() >= MAX_WAITING {
+        if self.relays.len() >= MAX_WAITING && message.may_be_lost() {
             self.stats.dropped.overflow += 1;
             return;
         }

@@ -12,7 +12,7 @@ use super::command::Extensions;
 use super::connectivity::Connectivity;
 use super::handoff::{Held, Ownership};
 use super::path::Path;
-use crate::id::{Ssrc, TransportKey};
+use crate::id::{Ssrc, SubscriptionKey, TransportKey};
 use crate::media::redundancy::Redundancy;
 use crate::media::twcc::FeedbackGenerator;
 use crate::time::Time;
@@ -65,6 +65,8 @@ pub struct Transport {
     pub ownership: Ownership,
     /// What came before the keys did.
     pub held: Vec<Held>,
+    /// Subscriptions that another engine has, since the transport went there.
+    pub left: Vec<SubscriptionKey>,
     /// Of the last takeover from a checkpoint.
     pub epoch: u32,
 }
@@ -125,6 +127,7 @@ impl Transport {
             scheduled: None,
             ownership: Ownership::OWNER,
             held: Vec::new(),
+            left: Vec::new(),
             epoch: 0,
         }
     }

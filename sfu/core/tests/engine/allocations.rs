@@ -8,7 +8,7 @@ use sfu_core::engine::Engine;
 use sfu_core::engine::command::MediaKind;
 use sfu_core::engine::path::Path;
 use sfu_core::engine::relay::message::Relay;
-use sfu_core::id::Ssrc;
+use sfu_core::id::{PeerKey, Ssrc};
 use sfu_core::media::twcc::FeedbackGenerator;
 use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
@@ -178,7 +178,7 @@ fn a_relay_takes_one_allocation_a_burst_and_gives_it_back() {
         let remote = world.engine_at(1);
         let before = ALLOCATIONS.get();
         for Relay { message, .. } in relays {
-            remote.handle_relay(now, message);
+            remote.handle_relay(now, PeerKey(0), message);
         }
         let (copies, _) = forward(remote, now, path, &mut []);
         let there = ALLOCATIONS.get() - before;

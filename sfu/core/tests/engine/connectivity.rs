@@ -103,10 +103,10 @@ fn consent_ends_when_checks_stop() {
         world.checks = false;
         let last = world.now;
         world.run_for(CONSENT_TIME + Duration::from_secs(10));
-        let lost: Vec<_> =
-            world.events.iter().filter(|(_, event)| matches!(event, Event::ConsentLost { .. })).cloned().collect();
+        let lost = world.events.iter().filter(|(_, event)| matches!(event, Event::ConsentLost { .. }));
+        let lost: Vec<_> = lost.map(|(at, _)| *at).collect();
         assert_eq!(lost.len(), 2);
-        assert!(lost.iter().all(|(at, _)| at.since(last) < CONSENT_TIME));
+        assert!(lost.iter().all(|at| at.since(last) < CONSENT_TIME));
         world.check(2, true);
         world.run_for(CONSENT_TIME + Duration::from_secs(1));
         assert_eq!(world.events.iter().filter(|(_, event)| matches!(event, Event::ConsentLost { .. })).count(), 3);

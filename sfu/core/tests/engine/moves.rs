@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sfu_core::engine::command::{Command, MediaKind, Publish};
-use sfu_core::id::{Ssrc, TrackKey, TransportKey};
+use sfu_core::engine::command::{Command, MediaKind, Publish, Target};
+use sfu_core::engine::event::Event;
+use sfu_core::id::{PeerKey, Ssrc, SubscriptionKey, TrackKey, TransportKey};
 use sfu_core::media::random::Random;
 use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
@@ -11,7 +12,7 @@ use sfu_core::transport::srtp::Profile;
 use crate::client::{Content, Sender};
 use crate::moving::Way;
 use crate::network::{Link, PERFECT};
-use crate::world::{World, description, scenario_at};
+use crate::world::{World, description, scenario_at, subscription_key};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 const CM: Profile = Profile::Aes128CmHmacSha1_80;
@@ -235,6 +236,94 @@ fn a_move_that_the_client_does_not_take_part_in_changes_nothing() {
         check_exact(world);
         check_counters(world);
         assert_eq!((world.moving.done, keyframes_asked_for(world)), (0, asked));
+    });
+}
+
+#[test]
+fn a_session_that_another_engine_does_not_understand_goes_on_where_it_was() {
+    for delay in [0, 20] {
+        scenario_at(2, |world| {
+            world.link = Link { delay: Duration::from_millis(delay), ..PERFECT };
+            call(world);
+            let asked = keyframes_asked_for(world);
+            for number in [1, 5] {
+                let site = world.site_of(number);
+                world.newer = true;
+                world.begin_move(number, 1 - site, Way::Candidate);
+                world.run_for(Duration::from_secs(2));
+                assert_eq!(world.site_of(number), site, "{number}");
+            }
+            assert_eq!((world.moving.done, world.moving.given_back), (0, 2));
+            check_exact(world);
+            for number in [1, 5] {
+                world.begin_move(number, 1 - world.site_of(number), Way::Candidate);
+            }
+            world.settle_moves();
+            check_exact(world);
+            check_counters(world);
+            assert_eq!((world.moving.done, keyframes_asked_for(world)), (2, asked));
+        });
+    }
+}
+
+#[test]
+fn keys_that_come_after_the_move_was_given_up_go_back() {
+    scenario_at(2, |world| {
+        world.link = Link { delay: Duration::from_millis(20), ..PERFECT };
+        call(world);
+        let (transport, site) = (TransportKey(5), world.site_of(5));
+        world.begin_move(5, 1 - site, Way::Restart);
+        // The check takes 10 ms, the request 20, and so do the keys.
+        world.run_for(Duration::from_millis(40));
+        let handed_over = world.events_of(|event| matches!(event, Event::HandedOver { .. }).then_some(()));
+        assert_eq!((handed_over.len(), world.moving.done), (1, 0), "the keys are under way");
+        world.command_at(1 - site, Command::RemoveTransport { transport });
+        world.run_for(Duration::from_secs(1));
+        assert_eq!((world.moving.given_back, world.site_of(5)), (1, site));
+        check_exact(world);
+        assert_eq!(world.engine_at(1 - site).stats().transports, PEOPLE / 2, "nothing is left of it there");
+    });
+}
+
+#[test]
+fn an_order_that_comes_after_its_session_has_left_comes_back() {
+    scenario_at(2, |world| {
+        call(world);
+        for number in [1, 5] {
+            let (transport, site) = (TransportKey(number), world.site_of(number));
+            let subscription = subscription_key(number, copies(2)[0].0);
+            world.begin_move(number, 1 - site, Way::Candidate);
+            world.run_for(Duration::from_millis(500));
+            assert_eq!(world.site_of(number), 1 - site, "it has left");
+            let own = tracks(number)[0].clone();
+            let mut orders = vec![
+                Command::RestartIce { transport, ice: world.clients[&number].ice.clone() },
+                Command::SetTarget { subscription, target: Target::Off },
+                Command::Unsubscribe { subscription },
+            ];
+            if number == 1 {
+                orders.push(Command::SetMuted { track: own.track, muted: true });
+                orders.push(Command::Publish(Box::new(own)));
+            }
+            let ordered = orders.len();
+            for order in orders {
+                world.command_at(site, order);
+            }
+            let to = PeerKey(1 - site as u32);
+            let back = world.events_of(|event| match event {
+                Event::Elsewhere { command, to } => Some((format!("{command:?}"), *to)),
+                _ => None,
+            });
+            assert_eq!(back.len(), ordered, "{back:?}");
+            assert!(back.iter().all(|(_, place)| *place == to), "{back:?}");
+            world.events.clear();
+            // What is about nobody who left is nobody else's either.
+            world.command_at(site, Command::Unsubscribe { subscription: SubscriptionKey(987_654) });
+            assert!(world.events_of(|event| matches!(event, Event::Elsewhere { .. }).then_some(())).is_empty());
+        }
+        world.settle_moves();
+        check_exact(world);
+        check_counters(world);
     });
 }
 

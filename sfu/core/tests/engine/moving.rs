@@ -58,6 +58,8 @@ pub struct Moving {
     pub tracks: BTreeMap<u64, Vec<TrackKey>>,
     begun: u32,
     pub done: usize,
+    /// Moves that the other engine refused.
+    pub given_back: usize,
     /// Old paths that a client listens to no more.
     pub deaf: BTreeSet<(u64, Path)>,
     data: BTreeMap<u64, Data>,
@@ -223,6 +225,7 @@ impl World {
             Event::HandoffAsked { transport } => self.hand_over(transport.0),
             Event::HandedOver { .. } => self.moving.between += 1,
             Event::TakenUp { transport, enclosed } => self.note_taken_up(site, transport.0, enclosed),
+            Event::GivenBack { transport, enclosed } => self.note_given_back(transport.0, enclosed),
             Event::Dtls { transport, datagram } => {
                 let now = self.now;
                 let data = self.moving.data.get_mut(&transport.0);
@@ -268,6 +271,17 @@ impl World {
         for track in self.moving.tracks.get(&number).cloned().unwrap_or_default() {
             self.command_at(site, Command::RelayTo { track, peer: PeerKey(1 - site as u32) });
         }
+        self.restore_data(number, enclosed);
+    }
+
+    fn note_given_back(&mut self, number: u64, enclosed: &Enclosed) {
+        self.moving.between -= 1;
+        self.moving.given_back += 1;
+        self.moving.under_way.remove(&number);
+        self.restore_data(number, enclosed);
+    }
+
+    fn restore_data(&mut self, number: u64, enclosed: &Enclosed) {
         let now = self.now;
         if let Some(data) = self.moving.data.get_mut(&number) {
             let state = serde_json::from_slice(&enclosed.0).expect("what was enclosed");

@@ -70,6 +70,8 @@ pub struct World {
     pub moving: Moving,
     /// Bytes of the largest message about a transport that moves, written as JSON.
     pub largest_handoff: usize,
+    /// The next session that moves comes from an engine of another version.
+    pub newer: bool,
     /// Packets of one frame are sent this far apart, as browsers do.
     pub pacing: Duration,
     /// Slow links, and which clients are behind which, counted from the first.
@@ -98,7 +100,11 @@ enum Delivery {
     Server(Path, Vec<u8>),
     Client(Path, Vec<u8>),
     /// In the form in which it may go to another machine.
-    Engine(usize, Vec<u8>),
+    Engine {
+        from: usize,
+        to: usize,
+        message: Vec<u8>,
+    },
 }
 
 /// Deliveries are in order by when they were sent.
@@ -121,6 +127,13 @@ impl PartialEq for Delivery {
 }
 
 impl Eq for Delivery {}
+
+/// Keys, as an engine would send them that another one does not understand.
+fn of_another_version(message: &[u8]) -> Vec<u8> {
+    let mut message: serde_json::Value = serde_json::from_slice(message).expect("as it was written");
+    *message.pointer_mut("/Transport/content/Keys/version").expect("keys") = 99.into();
+    message.to_string().into_bytes()
+}
 
 /// Runs a scenario with one engine, and with one that is restored all the time, and compares what came out.
 pub fn scenario(run: impl Fn(&mut World)) {
@@ -165,6 +178,7 @@ impl World {
             sites: BTreeMap::new(),
             moving: Moving::default(),
             largest_handoff: 0,
+            newer: false,
             pacing: Duration::ZERO,
             bottlenecks: Vec::new(),
             behind: BTreeMap::new(),
@@ -388,9 +402,9 @@ impl World {
             Delivery::Server(path, mut datagram) => {
                 self.engine_at(site(&path)).handle_datagram(now, path, &mut datagram);
             }
-            Delivery::Engine(site, message) => {
+            Delivery::Engine { from, to: site, message } => {
                 let message: RelayMessage = serde_json::from_slice(&message).expect("as it was sent");
-                self.engine_at(site).handle_relay(now, message);
+                self.engine_at(site).handle_relay(now, PeerKey(from as u32), message);
             }
             Delivery::Client(path, datagram) => {
                 let Some(number) = self.number_of(&path).filter(|number| !self.is_deaf(*number, &path)) else { return };
@@ -424,13 +438,15 @@ impl World {
     pub fn drain(&mut self, site: usize) {
         while let Some(Relay { peer: PeerKey(to), message }) = self.engine_at(site).poll_relay() {
             let written = serde_json::to_vec(&message).expect("a message can be written");
+            let delivery = |message| Delivery::Engine { from: site, to: to as usize, message };
             if !message.may_be_lost() {
                 self.largest_handoff = self.largest_handoff.max(written.len());
-                self.queue_delivery(self.link.delay, Delivery::Engine(to as usize, written));
+                let written = if std::mem::take(&mut self.newer) { of_another_version(&written) } else { written };
+                self.queue_delivery(self.link.delay, delivery(written));
                 continue;
             }
             for delay in self.link.carry(&mut self.network) {
-                self.queue_delivery(delay, Delivery::Engine(to as usize, written.clone()));
+                self.queue_delivery(delay, delivery(written.clone()));
             }
         }
         while let Some(event) = self.engine_at(site).poll_event() {

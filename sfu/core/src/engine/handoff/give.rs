@@ -24,9 +24,9 @@ impl Engine {
     }
 
     /// A peer asks for a transport: control has the last word, since it may have a half of its own to hand over.
-    pub(super) fn handle_ask(&mut self, key: TransportKey) {
+    pub(super) fn handle_ask(&mut self, from: PeerKey, key: TransportKey) {
         let transport = self.index.transports.get(&key).and_then(|index| self.transports.get(*index));
-        if transport.is_some_and(|transport| transport.ownership.handle_ask()) {
+        if transport.is_some_and(|transport| transport.ownership.handle_ask(from)) {
             self.output.event(Event::HandoffAsked { transport: key });
         }
     }
@@ -64,6 +64,8 @@ impl Engine {
         transport.adaptation = None;
         transport.routes.clear();
         let (tracks, subscriptions) = (std::mem::take(&mut transport.tracks), transport.subscriptions.clone());
+        let left = subscriptions.iter().filter_map(|index| self.subscriptions.get(*index));
+        transport.left = left.map(|subscription| subscription.description.subscription).collect();
         for subscription in subscriptions {
             self.remove_subscription(subscription);
         }

@@ -7,12 +7,16 @@
 //! [`Feed::Peer`](super::command::Feed::Peer)), tells the owner to whom it may hand over
 //! ([`Command::OfferTransport`](super::command::Command::OfferTransport)) and the new one what to expect
 //! ([`Command::AwaitTransport`](super::command::Command::AwaitTransport)), and gives the client the new address. The
-//! rest follows from what the client does. Tracks of the session stay where it was as relayed ones, so that neither
+//! rest follows from what the client does. Who cannot use the keys gives them back, and the session goes on where it was.
+//! What control orders of a session that has left comes back to it
+//! ([`Event::Elsewhere`](super::event::Event::Elsewhere)). Tracks of the session stay where it was as relayed ones, so that neither
 //! publishers nor subscribers need to move together or in any order.
 
 mod crash;
+mod elsewhere;
 mod give;
 mod ownership;
+mod refuse;
 mod state;
 mod take;
 
@@ -24,13 +28,15 @@ pub use self::crash::TakeOverError;
 pub use self::ownership::{Nomination, Ownership, Use};
 pub use self::state::{Enclosed, SessionCheckpoint, SessionState};
 
-/// What two engines tell each other about a transport that moves. All of it has to arrive, in its order.
+/// What two engines tell each other about a transport that moves, in its order.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Handoff {
-    /// The client has come: hand over.
+    /// The client has come: hand over. Said again while nothing comes of it.
     Ask,
-    /// From here on the receiver is the owner.
+    /// From here on the receiver is the owner. Has to arrive: while it is under way, nobody has the keys.
     Keys(Box<SessionState>),
+    /// Keys that the receiver had sent and that were of no use: it is the owner again. Has to arrive, as they had to.
+    Refused(Box<SessionState>),
     /// A datagram of the client's that came to who is not the owner.
     Stray(Stray),
     /// DTLS of control's for the client, on whatever path that uses now.
@@ -54,6 +60,16 @@ pub struct Held {
 }
 
 /// Datagrams kept of one transport while its keys are on their way: what a publisher of three screens sends in 100 ms.
-pub(super) const MAX_HELD: usize = 512;
+const MAX_HELD: usize = 512;
 /// A datagram passed on more often than this goes round in circles.
-pub(super) const MAX_HOPS: u8 = 4;
+const MAX_HOPS: u8 = 4;
+
+impl Handoff {
+    /// Whether a session lives on if this is lost: what is asked is asked again, and datagrams are lost on any network.
+    pub(super) const fn may_be_lost(&self) -> bool {
+        match self {
+            Self::Ask | Self::Stray(_) | Self::Dtls(_) => true,
+            Self::Keys(_) | Self::Refused(_) => false,
+        }
+    }
+}

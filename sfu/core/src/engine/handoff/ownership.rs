@@ -10,6 +10,10 @@
 //! it can stop. What reaches the former owner too late follows the message that made the other one owner. So nothing is
 //! lost as long as messages between two engines arrive, in their order.
 //!
+//! Of these, only the keys have to arrive: who asked and got no answer asks again, and a datagram that is lost between two
+//! engines is lost as on any network. Keys that the other one cannot use come back the same way, and the former owner is
+//! owner again.
+//!
 //! An answer to a nomination is held back until the keys are there: Firefox stops to listen on the old path when it
 //! comes.
 
@@ -123,9 +127,9 @@ impl Ownership {
         }
     }
 
-    /// Whether the owner is to hand over, now that its successor asks for the keys.
-    pub const fn handle_ask(self) -> bool {
-        matches!(self, Self::Active { successor: Some(_) })
+    /// Whether the owner is to hand over, now that `peer` asks for the keys: if it was offered them.
+    pub fn handle_ask(self, peer: PeerKey) -> bool {
+        self == Self::Active { successor: Some(peer) }
     }
 
     /// The owner is owner no more from here on. Returns who is; `None`, and nothing changes, if nobody is to follow.
@@ -133,6 +137,26 @@ impl Ownership {
         let Self::Active { successor: Some(successor) } = *self else { return None };
         *self = Self::Outgoing { successor };
         Some(successor)
+    }
+
+    /// The keys that came are of no use here, and go back to `peer`. Has no effect on the owner.
+    pub const fn refuse(&mut self, peer: PeerKey) {
+        if !self.is_owner() {
+            *self = Self::Outgoing { successor: peer };
+        }
+    }
+
+    /// The keys came back from `peer`. Whether they are ours again; nothing changes if that one did not have them of us.
+    pub fn take_back(&mut self, peer: PeerKey) -> bool {
+        let is_ours = match *self {
+            Self::Active { .. } => false,
+            Self::Incoming { owner, .. } => owner == peer,
+            Self::Outgoing { successor } => successor == peer,
+        };
+        if is_ours {
+            *self = Self::OWNER;
+        }
+        is_ours
     }
 
     /// The keys came. Returns from whom; `None`, and nothing changes, if none were expected.
@@ -167,6 +191,11 @@ mod tests {
         next: u8,
         held: [Vec<u8>; 2],
         handled: Vec<u8>,
+        /// Datagrams that were lost between the engines, and all messages that may still be.
+        lost: Vec<u8>,
+        to_lose: u8,
+        /// How often keys may still be refused.
+        to_refuse: u8,
     }
 
     /// Datagrams with an odd number are DTLS.
@@ -174,7 +203,14 @@ mod tests {
     enum Message {
         Ask,
         Keys,
+        Refused,
         Datagram(u8),
+    }
+
+    impl Message {
+        const fn has_keys(self) -> bool {
+            matches!(self, Self::Keys | Self::Refused)
+        }
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -182,6 +218,12 @@ mod tests {
         /// The client sends to this engine, on a path that is new to it or on one from before.
         Send(usize, bool),
         Deliver(usize),
+        /// The next message of this engine is lost.
+        Lose(usize),
+        /// The other engine cannot use the keys that this one gave it.
+        Refuse(usize),
+        /// Time passes, after which this engine may ask again.
+        Wait(usize),
         /// Control begins a move to this engine.
         Move(usize),
     }
@@ -210,11 +252,24 @@ mod tests {
 
     impl Model {
         fn new(engines: [u8; 2]) -> Self {
-            Self { engines, links: Default::default(), next: 0, held: Default::default(), handled: Vec::new() }
+            Self {
+                engines,
+                links: Default::default(),
+                next: 0,
+                held: Default::default(),
+                handled: Vec::new(),
+                lost: Vec::new(),
+                to_lose: 0,
+                to_refuse: 0,
+            }
+        }
+
+        fn peer(at: usize) -> PeerKey {
+            PeerKey(1 - at as u32)
         }
 
         fn with(&mut self, at: usize, change: impl FnOnce(&mut Ownership, &mut VecDeque<Message>, &mut Vec<u8>)) {
-            let mut ownership = read(self.engines[at], PeerKey(1 - at as u32));
+            let mut ownership = read(self.engines[at], Self::peer(at));
             change(&mut ownership, &mut self.links[at], &mut self.handled);
             self.engines[at] = written(ownership);
         }
@@ -254,7 +309,7 @@ mod tests {
                     match message {
                         Message::Datagram(number) => self.datagram(at, number, false),
                         Message::Ask => self.with(at, |ownership, out, _| {
-                            if ownership.handle_ask() && ownership.hand_over().is_some() {
+                            if ownership.handle_ask(Self::peer(at)) && ownership.hand_over().is_some() {
                                 out.push_back(Message::Keys);
                             }
                         }),
@@ -265,7 +320,39 @@ mod tests {
                                 handled.extend(held);
                             });
                         }
+                        Message::Refused => self.with(at, |ownership, _, _| {
+                            assert!(ownership.take_back(Self::peer(at)), "they came back to who had not given them");
+                        }),
                     }
+                }
+                Step::Lose(from) => {
+                    if self.to_lose == 0 {
+                        return false;
+                    }
+                    let Some(message) = self.links[from].pop_front_if(|next| !next.has_keys()) else { return false };
+                    self.to_lose -= 1;
+                    if let Message::Datagram(number) = message {
+                        self.lost.push(number);
+                    }
+                }
+                Step::Refuse(from) => {
+                    if self.to_refuse == 0 || self.links[from].pop_front_if(|next| *next == Message::Keys).is_none() {
+                        return false;
+                    }
+                    self.to_refuse -= 1;
+                    let at = 1 - from;
+                    let held = std::mem::take(&mut self.held[at]);
+                    self.with(at, |ownership, out, _| {
+                        ownership.refuse(Self::peer(at));
+                        out.push_back(Message::Refused);
+                        out.extend(held.into_iter().map(Message::Datagram));
+                    });
+                }
+                Step::Wait(at) => {
+                    if self.engines[at] != 3 {
+                        return false;
+                    }
+                    self.engines[at] = 2;
                 }
                 Step::Move(to) => {
                     // Control moves on when it has heard that the last move is done.
@@ -281,41 +368,80 @@ mod tests {
 
         fn check(&self) {
             let owners = self.engines.iter().filter(|engine| **engine <= 1).count();
-            let under_way = self.links.iter().flatten().filter(|message| **message == Message::Keys).count();
+            let under_way = self.links.iter().flatten().filter(|message| message.has_keys()).count();
             assert_eq!(owners + under_way, 1, "{self:?}");
             let datagrams = |message: &Message| matches!(message, Message::Datagram(_));
             let waiting = self.links.iter().flatten().filter(|message| datagrams(message)).count();
             let waiting = waiting + self.held.iter().map(Vec::len).sum::<usize>();
-            assert_eq!(self.handled.len() + waiting, usize::from(self.next), "lost or doubled: {self:?}");
+            let known = self.handled.len() + self.lost.len() + waiting;
+            assert_eq!(known, usize::from(self.next), "lost or doubled: {self:?}");
+        }
+
+        /// Every state that can be reached from here, each of them checked. Returns those in which nothing happens any
+        /// more by itself.
+        fn explore(self) -> Vec<Self> {
+            let (mut seen, mut open) = (BTreeSet::from([self.clone()]), vec![self]);
+            let steps = (0..2).flat_map(|at| {
+                let sent = [Step::Send(at, true), Step::Send(at, false), Step::Deliver(at)];
+                sent.into_iter().chain([Step::Lose(at), Step::Refuse(at), Step::Wait(at), Step::Move(at)])
+            });
+            let steps: Vec<Step> = steps.collect();
+            let mut ended = Vec::new();
+            while let Some(model) = open.pop() {
+                model.check();
+                let mut stands_still = true;
+                for step in &steps {
+                    let mut next = model.clone();
+                    if next.perform(*step) && matches!(step, Step::Send(..) | Step::Deliver(_)) {
+                        stands_still = false;
+                    }
+                    if seen.insert(next.clone()) {
+                        open.push(next);
+                    }
+                }
+                if stands_still {
+                    ended.push(model);
+                }
+            }
+            assert!(seen.len() > 500 && ended.len() > 10, "{} states, {} ends", seen.len(), ended.len());
+            ended
         }
     }
 
     #[test]
     fn in_every_order_of_events_there_is_one_owner_and_no_datagram_is_lost_or_handled_twice() {
-        let start = Model::new([0, 4]);
-        let (mut seen, mut open) = (BTreeSet::from([start.clone()]), vec![start]);
-        let steps =
-            (0..2).flat_map(|at| [Step::Send(at, true), Step::Send(at, false), Step::Deliver(at), Step::Move(at)]);
-        let steps: Vec<Step> = steps.collect();
-        let mut ended = 0;
-        while let Some(model) = open.pop() {
-            model.check();
-            let mut stands_still = true;
-            for step in &steps {
-                let mut next = model.clone();
-                if next.perform(*step) && !matches!(step, Step::Move(_)) {
-                    stands_still = false;
-                }
-                if seen.insert(next.clone()) {
-                    open.push(next);
-                }
-            }
-            if stands_still {
-                ended += 1;
-                assert_eq!(model.handled.len(), 4, "all were handled in the end: {model:?}");
-            }
+        for model in Model::new([0, 4]).explore() {
+            assert_eq!(model.handled.len(), 4, "all were handled in the end: {model:?}");
         }
-        assert!(seen.len() > 500 && ended > 10, "{} states, {ended} ends", seen.len());
+    }
+
+    #[test]
+    fn in_every_order_of_events_keys_that_are_refused_come_back_and_nothing_is_lost() {
+        let mut refusals = 0;
+        for model in (Model { to_refuse: 2, ..Model::new([0, 4]) }).explore() {
+            assert_eq!(model.handled.len(), 4, "all were handled in the end: {model:?}");
+            refusals += 2 - u32::from(model.to_refuse);
+        }
+        assert!(refusals > 10);
+    }
+
+    #[test]
+    fn whichever_message_is_lost_the_next_datagrams_of_the_client_bring_the_keys() {
+        let mut stuck = 0;
+        for mut model in (Model { to_lose: 1, to_refuse: 1, ..Model::new([0, 4]) }).explore() {
+            let Some(at) = (0..2).find(|at| !model.held[*at].is_empty()) else {
+                assert_eq!(model.handled.len() + model.lost.len(), 4, "{model:?}");
+                continue;
+            };
+            // A request was lost behind the client's last datagram.
+            stuck += 1;
+            model.perform(Step::Wait(at));
+            model.datagram(at, 4, true);
+            while model.perform(Step::Deliver(0)) || model.perform(Step::Deliver(1)) {}
+            assert_eq!(model.handled.len() + model.lost.len(), 5, "{model:?}");
+            assert_eq!(model.engines[at], 0, "it is the owner: {model:?}");
+        }
+        assert!(stuck > 10);
     }
 
     #[test]
@@ -350,7 +476,10 @@ mod tests {
     #[test]
     fn nobody_hands_over_unless_told_to_whom() {
         let mut ownership = Ownership::OWNER;
-        assert!(!ownership.handle_ask());
+        assert!(!ownership.handle_ask(PeerKey(1)));
+        let mut offered = ownership;
+        offered.offer(PeerKey(1));
+        assert!(offered.handle_ask(PeerKey(1)) && !offered.handle_ask(PeerKey(2)));
         assert_eq!(ownership.hand_over(), None);
         ownership.wait_for(PeerKey(1), NOW);
         assert_eq!(ownership, Ownership::OWNER, "the owner waits for nobody");

@@ -198,6 +198,7 @@ impl Engine {
             scheduled: _,
             ownership: _,
             held: _,
+            left: _,
             epoch,
         } = self.transports.get(index)?;
         let route = |(ssrc, route): (&Ssrc, &Route)| {

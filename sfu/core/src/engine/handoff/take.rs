@@ -1,6 +1,7 @@
 //! The half of who gets the keys.
 
-use super::state::{LayerState, RouteState, SessionState, SubscriptionState, TrackState, TransportState, VERSION};
+use super::refuse::Refusal;
+use super::state::{Enclosed, LayerState, RouteState, SessionState, SubscriptionState, TrackState, TransportState};
 use super::{Handoff, Held, MAX_HELD, Nomination, Ownership, Stray, Use};
 use crate::engine::Engine;
 use crate::engine::arena::{SubscriptionIndex, TrackIndex, TransportIndex};
@@ -34,6 +35,7 @@ impl Engine {
                 return;
             }
             // It was here before.
+            transport.left.clear();
             transport.connectivity.start_over(now);
             return self.restart_ice(key, ice);
         }
@@ -45,11 +47,15 @@ impl Engine {
     }
 
     /// What another engine says of a transport that moves.
-    pub(in crate::engine) fn handle_handoff(&mut self, now: Time, key: TransportKey, content: Handoff) {
+    pub(in crate::engine) fn handle_handoff(&mut self, now: Time, from: PeerKey, key: TransportKey, content: Handoff) {
         self.forward_burst(now);
         match content {
-            Handoff::Ask => self.handle_ask(key),
-            Handoff::Keys(state) => self.take_up(now, key, *state),
+            Handoff::Ask => self.handle_ask(from, key),
+            Handoff::Keys(state) => match state.check() {
+                Ok(()) => self.take_up(now, from, key, state),
+                Err(error) => self.refuse(from, key, state, &error),
+            },
+            Handoff::Refused(state) => self.take_back(now, from, key, *state),
             Handoff::Stray(stray) => self.handle_stray(now, key, stray),
             Handoff::Dtls(datagram) => {
                 if let Some(index) = self.index.transports.get(&key) {
@@ -161,37 +167,40 @@ impl Engine {
     }
 
     /// The keys came: goes on where the owner before stopped, and does what was held back.
-    fn take_up(&mut self, now: Time, key: TransportKey, state: SessionState) {
-        let Some(index) = self.index.transports.get(&key).copied() else {
-            tracing::warn!(transport = key.0, "keys of a transport nobody waits for");
-            self.output.stats.dropped.unrelated += 1;
-            return;
+    fn take_up(&mut self, now: Time, from: PeerKey, key: TransportKey, state: Box<SessionState>) {
+        let index = self.index.transports.get(&key).copied();
+        let awaited = index.and_then(|index| Some((index, self.transports.get_mut(index)?.ownership.take_up()?)));
+        let Some((index, owner)) = awaited else {
+            // Control may have given the move up while they were under way.
+            return self.refuse(from, key, state, &Refusal::Unexpected);
         };
         let Some(transport) = self.transports.get_mut(index) else { return };
-        if state.version != VERSION {
-            tracing::warn!(transport = key.0, version = state.version, "a session of another version");
-            self.output.stats.dropped.unrelated += 1;
-            return;
-        }
-        let keys = match state.keys.map(restore_keys).transpose() {
-            Ok(keys) => keys,
-            Err(error) => {
-                tracing::warn!(transport = key.0, %error, "keys are of no use");
-                return;
-            }
-        };
-        let Some(owner) = transport.ownership.take_up() else {
-            self.output.stats.dropped.unrelated += 1;
-            return;
-        };
-        transport.srtp = keys;
         let held = std::mem::take(&mut transport.held);
-        self.install(now, index, state.transport, Some(owner));
-        self.output.event(Event::TakenUp { transport: key, enclosed: state.enclosed });
+        let Some(enclosed) = self.resume(now, index, *state, owner) else { return };
+        self.output.event(Event::TakenUp { transport: key, enclosed });
         for held in held {
             self.handle_held(now, index, held);
         }
         self.schedule_transport(now, index);
+    }
+
+    /// Goes on with a session that was `former`'s. Returns what control enclosed.
+    pub(super) fn resume(
+        &mut self,
+        now: Time,
+        index: TransportIndex,
+        state: SessionState,
+        former: PeerKey,
+    ) -> Option<Enclosed> {
+        let SessionState { version: _, keys, transport: state, enclosed } = state;
+        let transport = self.transports.get_mut(index)?;
+        transport.left.clear();
+        match keys.map(restore_keys).transpose() {
+            Ok(keys) => transport.srtp = keys,
+            Err(error) => tracing::error!(transport = transport.key.0, %error, "keys that were checked are of no use"),
+        }
+        self.install(now, index, state, Some(former));
+        Some(enclosed)
     }
 
     /// What waited for the keys is ours now, whichever way it came.
@@ -307,17 +316,7 @@ impl Engine {
             return;
         };
         self.unsubscribe(key);
-        let ssrc = state.description.ssrc;
-        let subscription = state.into_subscription(transport, track);
-        let index = self.subscriptions.insert(subscription);
-        self.index.subscriptions.insert(key, index);
-        if let Some(track) = self.tracks.get_mut(track) {
-            track.subscriptions.push(index);
-        }
-        if let Some(transport) = self.transports.get_mut(transport) {
-            transport.subscriptions.push(index);
-            transport.sent.insert(ssrc, index);
-        }
+        let index = self.insert_subscription(state.into_subscription(transport, track));
         self.catch_up(now, index);
         self.retarget(now, index);
     }

@@ -20,8 +20,9 @@ pub struct Relay {
 /// One message about one track, or about a transport that moves.
 ///
 /// What is about a track can be understood alone: a message that is lost or late costs what it carries and nothing else.
-/// What is about a transport has to arrive, behind all that was sent before. Carries media in the clear, and keys: what
-/// takes it to another machine must keep it secret.
+/// What is about a transport comes in its order, behind all that was sent before, and the keys of one have to arrive
+/// ([`may_be_lost`](Self::may_be_lost)); if the way they take breaks meanwhile, their session goes on as that of a dead
+/// engine, from a checkpoint. Carries media in the clear, and keys: what takes it to another machine must keep it secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RelayMessage(pub(in crate::engine) Subject);
 
@@ -137,9 +138,13 @@ impl RelayMessage {
         Self(Subject::Transport { transport, content })
     }
 
-    /// Whether its loss does no lasting harm.
+    /// Whether its loss does no lasting harm. Who carries messages may drop such ones, but must keep all others until there
+    /// is room for them.
     pub const fn may_be_lost(&self) -> bool {
-        matches!(self.0, Subject::Track { .. })
+        match &self.0 {
+            Subject::Track { .. } => true,
+            Subject::Transport { content, .. } => content.may_be_lost(),
+        }
     }
 
     /// Bytes of media it carries.

@@ -5,24 +5,24 @@ use crate::engine::Engine;
 use crate::engine::arena::TrackIndex;
 use crate::engine::receive::Taken;
 use crate::engine::track::Track;
-use crate::id::TrackKey;
+use crate::id::{PeerKey, TrackKey};
 use crate::media::extension::Located;
 use crate::media::rtp::Header;
 use crate::time::Time;
 
 impl Engine {
-    /// Takes what another engine says. Packets are forwarded with the next
+    /// Takes what another engine, `from`, says. Packets are forwarded with the next
     /// [`handle_timeout`](Self::handle_timeout), as those of clients are.
     ///
     /// What is about a track that is not here, or not relayed to us, is dropped and counted in
     /// [`Dropped::unrelated`](crate::engine::Dropped::unrelated): it crossed a command on its way.
-    pub fn handle_relay(&mut self, now: Time, message: RelayMessage) {
+    pub fn handle_relay(&mut self, now: Time, from: PeerKey, message: RelayMessage) {
         self.output.stats.relay.received.add(message.size());
         self.suspects.cause = self.suspect_of_relay(&message);
         match message.0 {
             Subject::Track { track, content } => self.handle_track_relay(now, track, content),
             Subject::Transport { transport, content } => {
-                self.handle_handoff(now, transport, content);
+                self.handle_handoff(now, from, transport, content);
                 self.count_things();
             }
         }

@@ -142,6 +142,16 @@ pub struct OpenerState {
     rtcp_seen: Vec<(Ssrc, WindowState)>,
 }
 
+impl OpenerState {
+    /// Whether there can be an opener of it; [`Opener::restore`] uses it up either way.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if the key's lengths do not fit its profile.
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        SessionCipher::derive(&self.key, Kind::Rtp).map(drop)
+    }
+}
+
 /// Why a packet was dropped; each is a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum OpenError {

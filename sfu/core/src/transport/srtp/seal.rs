@@ -264,6 +264,16 @@ pub struct SealerState {
     next_rtcp_index: u32,
 }
 
+impl SealerState {
+    /// Whether there can be a sealer of it; [`Sealer::restore`] uses it up either way.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if the key's lengths do not fit its profile.
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        SessionCipher::derive(&self.key, Kind::Rtp).map(drop)
+    }
+}
+
 /// An outbound stream, written down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedStreamState {
