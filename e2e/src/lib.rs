@@ -30,6 +30,7 @@ pub mod scenarios;
 pub mod status;
 pub mod test;
 pub mod tests;
+pub mod two_engines;
 pub mod up;
 
 use std::process::ExitCode;

@@ -25,13 +25,15 @@ use crate::kubectl::Kubectl;
 use crate::paths::Paths;
 use crate::progress::Progress;
 use crate::relay::Relay;
+use crate::two_engines::TwoEngines;
 use crate::up::{self, Up};
 
 /// The development server of the tests: other ports than its own, which somebody may be using.
 const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), ("--udp-port", 17882)];
 
-/// The load generator, which Cargo puts beside this program.
+/// The load generator, and the engines between which sessions move. Cargo puts both beside this program.
 const LOAD_GENERATOR: &str = "calls-bench";
+const TWO_ENGINES: &str = "two-engines";
 
 /// `spec.network.mediaPorts` of the example, one per slot.
 const CLUSTER_MEDIA_PORTS: [u16; 2] = [8443, 8444];
@@ -133,6 +135,11 @@ impl Stage {
         self.dev.as_ref().context("this ring has no development server")?;
         let program = std::env::current_exe()?.with_file_name(LOAD_GENERATOR);
         Relay::to(&program, (Ipv4Addr::LOCALHOST, DEV_PORTS[2].1).into(), seed)
+    }
+
+    /// Two engines between which a browser's sessions move; each message takes `delay` from one to the other.
+    pub fn two_engines(&self, delay: Duration) -> Result<TwoEngines> {
+        TwoEngines::start(&std::env::current_exe()?.with_file_name(TWO_ENGINES), delay)
     }
 
     /// The name of a call that nobody else uses: another one each time.

@@ -13,6 +13,7 @@ mod holding;
 mod invitations;
 mod layers;
 mod monitor;
+mod moving;
 mod network;
 mod page;
 mod platform;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Test> {
         earlier::TESTS,
         network::TESTS,
         layers::TESTS,
+        moving::TESTS,
         fleet::TESTS,
         spec::TESTS,
         invitations::TESTS,

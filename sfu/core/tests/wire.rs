@@ -26,7 +26,7 @@ fn ends((ours, theirs): (Profile, ProtectionProfile)) -> (Sealer, Opener, Contex
     let salt: Vec<u8> = (101..101 + ours.salt_len() as u8).collect();
     let master = || MasterKey::new(ours, &key, &salt).expect("lengths of the profile");
     let provider = AwsLcRsProvider::new();
-    let context = || Context::new(&key, &salt, theirs, None, None, &*provider.crypto()).expect("a valid key");
+    let context = || Context::new(&key, &salt, theirs, None, None, provider.crypto()).expect("a valid key");
     (Sealer::new(master()).expect("valid"), Opener::new(master()).expect("valid"), context(), context())
 }
 

@@ -145,6 +145,7 @@ impl WorkerHandle {
     }
 
     /// Leaves a message for when the worker wakes, and gives it back if there is no room.
+    #[expect(clippy::result_large_err, reason = "what is not taken comes back, as std's queues have it")]
     fn offer(&self, message: Inbox) -> Result<(), TrySendError<Inbox>> {
         let queue = match message {
             Inbox::Datagram { .. } => &self.datagrams,

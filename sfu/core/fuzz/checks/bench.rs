@@ -316,7 +316,7 @@ impl Bench {
 
     fn relay(&mut self, site: usize, message: RelayMessage) {
         let now = self.now;
-        self.engine(site).handle_relay(now, message);
+        self.engine(site).handle_relay(now, PeerKey(1 - site as u32), message);
         self.drain(site);
     }
 

@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
         }
         let Some(descriptor) = vp9::Descriptor::parse(payload) else { continue };
         assert_eq!(keyframes[1], descriptor.starts_keyframe());
-        now = now + std::time::Duration::from_millis(u64::from(choice >> 4) * 10);
+        now += std::time::Duration::from_millis(u64::from(choice >> 4) * 10);
         let timestamp = (now.as_micros() * 9 / 100) as u32;
         if let Read::Frame { part, .. } = scalable.read_vp9(now, &descriptor, timestamp) {
             scalable.count(now, part.frame, payload.len());

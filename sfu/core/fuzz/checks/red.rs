@@ -13,7 +13,7 @@ pub fn check(payload: &[u8]) {
     }
     // The same bytes as a block before a primary one, with 10 bits for the length.
     let length = payload.len().min(0x3ff) as u16;
-    let mut wrapped = vec![0x80 | 100, 0x03, (length >> 8) as u8, length as u8, PRIMARY];
+    let mut wrapped = vec![0x80 | 0x64, 0x03, (length >> 8) as u8, length as u8, PRIMARY];
     wrapped.extend_from_slice(&payload[..usize::from(length)]);
     wrapped.extend_from_slice(b"voice");
     assert_eq!(primary(&wrapped), Some((PRIMARY, &b"voice"[..])));

@@ -152,7 +152,7 @@ fn prepared() -> &'static Prepared {
                     }
                 }
             }
-            now = now + Duration::from_millis(10);
+            now += Duration::from_millis(10);
         }
         let written = ends.map(|end| {
             serde_json::to_value(end.export(SctpExport::Exact).expect("nothing is under way")).expect("can be written")
