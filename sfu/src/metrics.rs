@@ -182,6 +182,12 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
         ),
         ("nacks_sent", "Packets asked of publishers again", None, sum(|stats| stats.feedback.nacks_sent)),
         ("plis_sent", "Keyframes asked of publishers", None, sum(|stats| stats.feedback.plis_sent)),
+        (
+            "panics",
+            "Faults of ours over one client's packets, which ended its connection",
+            None,
+            sum(|stats| stats.panics),
+        ),
         ("send_failures", "Datagrams the system did not take", None, own(|report| report.lost)),
         ("worker_inbox_dropped", "Messages that did not fit a media thread's queue", None, own(|r| r.inbox_dropped)),
         ("worker_events_dropped", "Events that did not fit control's queue", None, own(|r| r.events_dropped)),

@@ -3,17 +3,18 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use sfu_core::engine::Engine;
+use sfu_core::time::Time;
 
 // Where a panic aborts, all of this would be for nothing.
 const _: () = assert!(cfg!(panic = "unwind"));
 
 /// Has an engine do something. If that panics, the engine ends the transports it was for, tells control, and is used on;
-/// if it was for none, the thread unwinds, and the process ends and is started anew.
-pub fn contain(engine: &mut Engine, work: impl FnOnce(&mut Engine)) {
+/// if it was for none, or this goes on, the thread unwinds, and the process ends and is started anew.
+pub fn contain(engine: &mut Engine, now: Time, work: impl FnOnce(&mut Engine)) {
     // What the engine is left with is consistent as far as memory goes, and what it had begun for the transports that
     // end is removed with them.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(engine)))
-        && !engine.handle_panic()
+        && !engine.handle_panic(now)
     {
         resume_unwind(panic);
     }
@@ -25,7 +26,6 @@ mod tests {
     use sfu_core::engine::event::Event;
     use sfu_core::engine::{CONSENT_TIME, EngineConfig};
     use sfu_core::id::TransportKey;
-    use sfu_core::time::Time;
     use sfu_core::transport::ice::IceCredentials;
 
     use super::*;
@@ -51,12 +51,12 @@ mod tests {
     #[test]
     fn a_panic_ends_one_transport_and_the_others_go_on() {
         let mut engine = engine();
-        contain(&mut engine, |engine| {
+        contain(&mut engine, NOW, |engine| {
             engine.handle_command(NOW, Command::RestartIce { transport: TransportKey(1), ice: ice(1, 1) });
             panic!("a fault of the engine");
         });
         assert_eq!(events(&mut engine), [Event::Failed { transport: TransportKey(1) }]);
-        contain(&mut engine, |engine| engine.handle_timeout(NOW + CONSENT_TIME));
+        contain(&mut engine, NOW, |engine| engine.handle_timeout(NOW + CONSENT_TIME));
         let mut told: Vec<_> = events(&mut engine).iter().map(|event| format!("{event:?}")).collect();
         told.sort_unstable();
         let expected = [0, 2].map(|key| format!("{:?}", Event::ConsentLost { transport: TransportKey(key) }));
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_panic_over_a_strangers_datagram_ends_nobody() {
         let mut engine = engine();
-        contain(&mut engine, |engine| {
+        contain(&mut engine, NOW, |engine| {
             let path = sfu_core::engine::path::Path::Udp { remote: ([192, 0, 2, 7], 5000).into(), local: None };
             engine.handle_datagram(NOW, path, &mut [0; 20]);
             panic!("a fault of the engine");
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a fault of the engine")]
     fn a_panic_that_is_nobodys_ends_the_thread() {
-        contain(&mut engine(), |engine| {
+        contain(&mut engine(), NOW, |engine| {
             engine.handle_timeout(NOW);
             panic!("a fault of the engine");
         });

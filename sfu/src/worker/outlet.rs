@@ -55,6 +55,11 @@ impl Outlet {
         self.lost += u64::from(!sent);
     }
 
+    /// What follows is of another look at the sockets.
+    pub fn begin_round(&mut self) {
+        self.udp.begin_round();
+    }
+
     /// Sends UDP datagrams.
     pub fn send_udp(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) {
         self.lost += self.udp.send(socket, datagrams);

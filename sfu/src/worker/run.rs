@@ -182,7 +182,7 @@ impl Worker {
             let Some(inbox_full) = self.take_messages(self.clock.now()) else { return };
             let Taken { datagrams, more: socket_full, slept } = self.take_pictures();
             let now = self.clock.now();
-            contain(&mut self.engine, |engine| engine.handle_timeout(now));
+            contain(&mut self.engine, now, |engine| engine.handle_timeout(now));
             self.emit();
             let waited = if started - asked < AT_ONCE { pause } else { Duration::ZERO };
             self.record_delays(waited + started.elapsed(), datagrams as u64);
@@ -247,20 +247,20 @@ impl Worker {
     /// False when the thread is to end.
     fn take_message(&mut self, now: Time, message: Inbox) -> bool {
         match message {
-            Inbox::Command(command) => contain(&mut self.engine, |engine| engine.handle_command(now, command)),
+            Inbox::Command(command) => contain(&mut self.engine, now, |engine| engine.handle_command(now, command)),
             Inbox::Datagram { path, datagram, at } => self.take_stray(now, path, datagram, at),
             Inbox::Relay { from, message } => {
                 if let Some(arrival) = message.arrival() {
                     let (first, bursts) = self.relayed.unwrap_or((arrival, 0));
                     self.relayed = Some((first.min(arrival), bursts + 1));
                 }
-                contain(&mut self.engine, |engine| engine.handle_relay(now, peer_of(from), message));
+                contain(&mut self.engine, now, |engine| engine.handle_relay(now, peer_of(from), message));
             }
             Inbox::Route { path, worker } => self.routes.learn(path, worker),
             Inbox::TcpOpened { path, outlet } => self.outlet.open(now, path, outlet),
             Inbox::TcpClosed { path } => {
                 self.outlet.close(&path);
-                contain(&mut self.engine, |engine| engine.handle_path_closed(now, path));
+                contain(&mut self.engine, now, |engine| engine.handle_path_closed(now, path));
             }
             Inbox::StunRequest { server, datagram } => {
                 let path = Path::Udp { remote: server, local: None };
@@ -279,7 +279,7 @@ impl Worker {
     /// came learns it, before the client gets its answer and sends more.
     fn take_stray(&mut self, now: Time, path: Path, mut datagram: Vec<u8>, at: Option<usize>) {
         let is_check = ice::peek_ufrag(&datagram).is_some();
-        contain(&mut self.engine, |engine| engine.handle_datagram(now, path, &mut datagram));
+        contain(&mut self.engine, now, |engine| engine.handle_datagram(now, path, &mut datagram));
         if is_check
             && self.engine.owns(&path)
             && let Some(at) = at.and_then(|at| self.others.get(at))
@@ -327,7 +327,7 @@ impl Worker {
                     other.send(Inbox::Datagram { path, datagram: datagram.to_vec(), at: Some(*index) });
                     return;
                 }
-                contain(engine, |engine| engine.handle_datagram(now, path, datagram));
+                contain(engine, now, |engine| engine.handle_datagram(now, path, datagram));
             });
             if n == 0 {
                 return (total, false);
@@ -341,6 +341,7 @@ impl Worker {
     fn emit(&mut self) {
         // First, so that others send while this one does.
         self.relay();
+        self.outlet.begin_round();
         while let Some(transmit) = self.engine.poll_transmit() {
             if transmit.path.is_tcp() {
                 self.outlet.send_tcp(transmit);

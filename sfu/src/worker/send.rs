@@ -26,8 +26,9 @@ const MAX_DATAGRAMS: usize = 256;
 const MAX_MESSAGES: usize = 64;
 /// Bytes of one segmented message: what a UDP datagram may hold, with room to spare.
 const MAX_RUN_BYTES: usize = 60_000;
-/// Longest wait for room in the send buffer, for all that one look at the socket brought. An interface of a gigabit empties
-/// the usual 200 KiB in that time; every other packet of this thread is late by it.
+/// Longest wait for room in the send buffer, for all that one look at the socket brought, and a millisecond at most
+/// beyond it. An interface of a gigabit empties the usual 200 KiB in that time; every other packet of this thread is
+/// late by it.
 const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Sends batches of datagrams on a worker's socket.
@@ -37,6 +38,7 @@ pub struct BatchSender {
     headers: [[MultiHeaders<SockaddrIn>; 2]; 2],
     /// Datagrams one message may hold; 1 where the kernel or the interface does not segment.
     max_segments: usize,
+    patience: Patience,
 }
 
 /// Consecutive datagrams that are one message.
@@ -67,21 +69,26 @@ impl BatchSender {
                 [headers(Some(cmsg_space!(in_pktinfo))), headers(Some(cmsg_space!(in_pktinfo, u16)))],
             ],
             max_segments: socket.max_gso_segments(),
+            patience: Patience::default(),
         }
+    }
+
+    /// What follows is of another look at the socket, and may wait anew.
+    pub fn begin_round(&mut self) {
+        self.patience = Patience::default();
     }
 
     /// Sends UDP datagrams, each client's in their order; returns how many could not be sent.
     pub fn send(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) -> u64 {
-        let mut patience = Patience::default();
-        datagrams.chunks(MAX_DATAGRAMS).map(|window| self.send_window(socket, window, &mut patience)).sum()
+        datagrams.chunks(MAX_DATAGRAMS).map(|window| self.send_window(socket, window)).sum()
     }
 
-    fn send_window(&mut self, socket: &MediaSocket, datagrams: &[Transmit], patience: &mut Patience) -> u64 {
+    fn send_window(&mut self, socket: &MediaSocket, datagrams: &[Transmit]) -> u64 {
         let slices = datagrams.iter().map(|datagram| IoSlice::new(&datagram.payload)).collect();
         let others = datagrams.iter().filter(|datagram| shape(datagram).is_none());
         let lost: u64 = others.map(|datagram| u64::from(send_alone(socket, datagram).is_err())).sum();
         let runs = runs(datagrams, self.max_segments);
-        lost + deliver(&runs, &mut Window { sender: self, socket, datagrams, slices, patience })
+        lost + deliver(&runs, &mut Window { sender: self, socket, datagrams, slices })
     }
 }
 
@@ -123,13 +130,20 @@ fn deliver(runs: &[Run], kernel: &mut impl Kernel) -> u64 {
 #[derive(Debug, Default)]
 struct Patience(Option<Instant>);
 
+impl Patience {
+    /// How long may still be waited; `None` if that is over.
+    fn left(&mut self) -> Option<Duration> {
+        let waited = self.0.get_or_insert_with(Instant::now).elapsed();
+        PATIENCE.checked_sub(waited).filter(|left| !left.is_zero())
+    }
+}
+
 /// What a few system calls send.
 struct Window<'a> {
     sender: &'a mut BatchSender,
     socket: &'a MediaSocket,
     datagrams: &'a [Transmit],
     slices: ArrayVec<IoSlice<'a>, MAX_DATAGRAMS>,
-    patience: &'a mut Patience,
 }
 
 impl Kernel for Window<'_> {
@@ -159,11 +173,12 @@ impl Kernel for Window<'_> {
     }
 
     fn wait(&mut self) -> bool {
-        let waited = self.patience.0.get_or_insert_with(Instant::now).elapsed();
-        let left = PATIENCE.saturating_sub(waited).as_millis();
-        let timeout = PollTimeout::try_from(left.max(1)).unwrap_or(PollTimeout::ZERO);
-        let room = &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-        waited < PATIENCE && poll(room, timeout).is_ok_and(|ready| ready > 0)
+        let Some(left) = self.sender.patience.left() else { return false };
+        let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)], timeout) {
+            Ok(ready) => ready > 0,
+            Err(error) => error == Errno::EINTR,
+        }
     }
 }
 
@@ -335,11 +350,10 @@ mod tests {
     #[test]
     fn an_interface_that_does_not_segment_is_not_asked_to_again() {
         let (socket, mut sender) = sender();
-        let (client, mut patience) = (client(), Patience::default());
+        let client = client();
         let all = datagrams(&client, None, &[100; 3]);
         let (slices, runs) = (ArrayVec::new(), runs(&all, 64));
-        let mut window =
-            Window { sender: &mut sender, socket: &socket, datagrams: &all, slices, patience: &mut patience };
+        let mut window = Window { sender: &mut sender, socket: &socket, datagrams: &all, slices };
         assert_eq!(window.send_singly(Errno::EIO, &runs[0]), 0);
         drop(window);
         assert_eq!(sender.max_segments, 1);
@@ -347,15 +361,16 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_in_an_empty_buffer_and_patience_ends() {
+    fn there_is_room_in_an_empty_buffer_and_a_rounds_patience_ends() {
         let (socket, mut sender) = sender();
-        let mut patience = Patience::default();
-        let slices = ArrayVec::new();
-        let mut window =
-            Window { sender: &mut sender, socket: &socket, datagrams: &[], slices, patience: &mut patience };
-        assert!(window.wait());
-        window.patience.0 = Instant::now().checked_sub(PATIENCE);
-        assert!(!window.wait());
+        let wait = |sender: &mut BatchSender| {
+            Window { sender, socket: &socket, datagrams: &[], slices: ArrayVec::new() }.wait()
+        };
+        assert!(wait(&mut sender));
+        sender.patience.0 = Instant::now().checked_sub(PATIENCE);
+        assert!(!wait(&mut sender), "however many calls one round takes");
+        sender.begin_round();
+        assert!(wait(&mut sender));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::arena::{SubscriptionIndex, TransportIndex};
 use super::command::Target;
 use super::event::Event;
 use super::output::Output;
+use super::pacing::Parcel;
 use super::stats::EngineStats;
 use super::subscription::{Allowed, Subscription};
 use super::track::Track;
@@ -22,6 +23,7 @@ use crate::media::estimate::Estimator;
 use crate::media::estimate::feedback::Statuses;
 use crate::media::extension::{self, Located, Own};
 use crate::media::layer::candidates;
+use crate::media::pace::Pacer;
 use crate::media::rtp::write_header;
 use crate::time::Time;
 
@@ -54,6 +56,7 @@ const PADDING: [u8; 255] = {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adaptation {
     pub estimator: Estimator,
+    pub pacer: Pacer<Parcel>,
     held_until: Time,
     /// Bits per second that did not last, and until when they are not tried again.
     ceiling: Option<(u64, Time)>,
@@ -67,6 +70,7 @@ impl Default for Adaptation {
     fn default() -> Self {
         Self {
             estimator: Estimator::default(),
+            pacer: Pacer::default(),
             held_until: Time::ZERO,
             ceiling: None,
             avoided: AVOIDED.0,
@@ -78,7 +82,7 @@ impl Default for Adaptation {
 
 impl Adaptation {
     pub fn next_at(&self) -> Option<Time> {
-        self.recheck.into_iter().chain(self.estimator.next_at()).min()
+        [self.recheck, self.estimator.next_at(), self.pacer.next_at()].into_iter().flatten().min()
     }
 
     fn means(&self, now: Time, budget: u64) -> Means {
@@ -203,8 +207,9 @@ impl Engine {
         self.retarget(now, index);
     }
 
-    /// Sends the padding that is due, and looks again at what a client gets.
+    /// Sends what waited and the padding that is due, and looks again at what a client gets.
     pub(super) fn handle_adaptation_timeout(&mut self, now: Time, index: TransportIndex) {
+        self.send_waiting(now, index);
         let Some(adaptation) = self.transports.get_mut(index).and_then(|t| t.adaptation.as_deref_mut()) else { return };
         let due = adaptation.estimator.padding_due(now);
         let is_recheck = adaptation.recheck.is_some_and(|at| at <= now);

@@ -276,6 +276,7 @@ impl Engine {
         let Some(transport) = self.transports.get_mut(subscription.transport) else { return };
         transport.subscriptions.retain(|known| *known != index);
         transport.sent.retain(|_, known| *known != index);
+        transport.forget_waiting(index);
         if let Some(srtp) = transport.srtp.as_mut() {
             for stream in [subscription.stream, subscription.rtx_stream].into_iter().flatten() {
                 srtp.sealer.close_stream(stream);

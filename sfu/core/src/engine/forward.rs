@@ -2,16 +2,17 @@
 
 use arrayvec::ArrayVec;
 
-use super::arena::TrackIndex;
+use super::arena::{SubscriptionIndex, TrackIndex};
 use super::burst::{Fresh, MAX_BURST};
 use super::command::{Codec, Target};
 use super::event::Event;
 use super::output::Output;
+use super::pacing::Parcel;
 use super::stats::EngineStats;
 use super::subscription::Subscription;
 use super::svc::{self, Choice};
 use super::track::{Source, Track, needs_keyframe};
-use super::transport::{Transport, take_number};
+use super::transport::{Srtp, Transport, take_number};
 use super::{Copies, Engine};
 use crate::media::extension::{self, Own};
 use crate::media::history::Packet;
@@ -36,7 +37,15 @@ pub(super) struct Original<'a> {
 
 impl<'a> Original<'a> {
     fn new(now: Time, track: &'a Track, layer: u8, sequence: u64) -> Option<Self> {
-        let source = track.layer(layer)?.source.as_ref()?;
+        Self::of(now, track, (layer, track.layer(layer)?.source.as_ref()?), sequence)
+    }
+
+    /// One that has waited; `None` if it is not kept any more.
+    pub(super) fn waiting(now: Time, track: &'a Track, parcel: &Parcel) -> Option<Self> {
+        Self::of(now, track, (parcel.layer, track.source(parcel.source)?), parcel.sequence)
+    }
+
+    fn of(now: Time, track: &'a Track, (layer, source): (u8, &'a Source), sequence: u64) -> Option<Self> {
         let packet = source.history.get(sequence)?;
         let codec = track.codec(packet.header.payload_type)?.codec;
         let descriptor = descriptor_of(codec, packet);
@@ -53,7 +62,7 @@ impl Engine {
     /// Sends packets of one layer to all who get it, each subscriber's together.
     pub(super) fn forward(&mut self, now: Time, burst: &[Fresh]) {
         let Some(&Fresh { track: index, layer, .. }) = burst.first() else { return };
-        let Self { transports, tracks, subscriptions, output, scratch, suspects, .. } = self;
+        let Self { transports, tracks, subscriptions, output, scratch, schedule, suspects, .. } = self;
         let Some(track) = tracks.get(index) else { return };
         let originals = burst.iter().filter_map(|fresh| Original::new(now, track, layer, fresh.sequence));
         let originals = originals.filter(|original| !track.holds_back(original.source.id, original.packet.sequence));
@@ -62,11 +71,14 @@ impl Engine {
             return;
         }
         scratch.copies.redundant.clear();
-        for subscription in &track.subscriptions {
-            let Some(subscription) = subscriptions.get_mut(*subscription) else { continue };
+        for at in &track.subscriptions {
+            let Some(subscription) = subscriptions.get_mut(*at) else { continue };
             let Some(transport) = transports.get_mut(subscription.transport) else { continue };
             suspects.receiver = Some(subscription.transport);
-            subscription.forward(&originals, transport, output, &mut scratch.copies);
+            subscription.forward(*at, &originals, transport, output, &mut scratch.copies);
+            if let Some(leaves) = transport.leaves_at() {
+                schedule.bring_forward(leaves, subscription.transport, transport);
+            }
         }
         suspects.receiver = None;
     }
@@ -85,7 +97,7 @@ impl Engine {
     }
 
     /// Chooses the layer a subscription should get, and asks for the keyframe it begins with.
-    pub(super) fn retarget(&mut self, now: Time, index: super::arena::SubscriptionIndex) {
+    pub(super) fn retarget(&mut self, now: Time, index: SubscriptionIndex) {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
         let index = subscription.track;
         let Some(track) = self.tracks.get(index) else { return };
@@ -133,11 +145,18 @@ impl Engine {
 }
 
 impl Subscription {
-    /// Sends what it gets of a burst.
-    fn forward(&mut self, burst: &[Original<'_>], transport: &mut Transport, output: &mut Output, copies: &mut Copies) {
+    /// Sends what it gets of a burst. It has its place `at`.
+    fn forward(
+        &mut self,
+        at: SubscriptionIndex,
+        burst: &[Original<'_>],
+        transport: &mut Transport,
+        output: &mut Output,
+        copies: &mut Copies,
+    ) {
         for original in burst {
             let began = self.switch(original, transport);
-            self.send(original, transport, output, copies);
+            self.send(at, original, transport, output, copies);
             if began {
                 // The keyframe's first packet may have come last: what overtook it follows now, and with it the rest of
                 // the burst.
@@ -145,7 +164,7 @@ impl Subscription {
                 let later = packet.sequence + 1..=source.highest();
                 for later in later.take_while(|later| !track.holds_back(source.id, *later)) {
                     if let Some(original) = Original::new(now, track, layer, later) {
-                        self.send(&original, transport, output, copies);
+                        self.send(at, &original, transport, output, copies);
                     }
                 }
                 return;
@@ -197,7 +216,7 @@ impl Subscription {
     pub(super) fn send_if_missing(
         &mut self,
         now: Time,
-        track: &Track,
+        (at, track): (SubscriptionIndex, &Track),
         sequence: u64,
         transport: &mut Transport,
         output: &mut Output,
@@ -206,36 +225,70 @@ impl Subscription {
         let Some(original) = self.current.and_then(|layer| Original::new(now, track, layer, sequence)) else { return };
         let number = self.rewriter.number_of(original.source.id, sequence);
         let is_missing = number.zip(self.stream).zip(transport.srtp.as_ref());
-        if is_missing.is_some_and(|((number, stream), srtp)| srtp.sealer.is_fresh(stream, number)) {
-            self.send(&original, transport, output, copies);
+        let is_fresh = |((number, stream), srtp): ((u64, _), &Srtp)| {
+            srtp.sealer.is_fresh(stream, number) && !transport.is_waiting(at, number)
+        };
+        if is_missing.is_some_and(is_fresh) {
+            self.send(at, &original, transport, output, copies);
         }
     }
 
-    /// Sends the packet, if it belongs to what is being forwarded.
-    fn send(&mut self, original: &Original<'_>, transport: &mut Transport, output: &mut Output, copies: &mut Copies) {
-        let Original { now, packet, source, .. } = *original;
-        let Some(path) = transport.connectivity.selected() else { return };
-        let (Some(srtp), Some(stream)) = (transport.srtp.as_mut(), self.stream) else { return };
-        let Some(outgoing) = self.outgoing(original.codec) else {
+    /// Sends the packet, if it belongs to what is being forwarded, or has it wait until the path can take it.
+    fn send(
+        &mut self,
+        at: SubscriptionIndex,
+        original: &Original<'_>,
+        transport: &mut Transport,
+        output: &mut Output,
+        copies: &mut Copies,
+    ) {
+        let Original { now, track, source, layer, packet, codec, .. } = *original;
+        if transport.connectivity.selected().is_none() || transport.srtp.is_none() || self.stream.is_none() {
+            return;
+        }
+        if self.outgoing(codec).is_none() {
             self.rewriter.skip(source.id, packet.sequence);
             output.stats.dropped.no_codec += 1;
             return;
-        };
+        }
         // Padding between packets is for the publisher's own probing; the receiver need not know that it was there.
         if packet.payload().is_empty() && self.rewriter.skip(source.id, packet.sequence) {
             return;
         }
         let choice = self.choose(original);
-        if choice == Choice::Wait || (choice == Choice::LeaveOut && self.rewriter.omit(source.id, packet.sequence)) {
+        let left_out = choice == Choice::LeaveOut;
+        if choice == Choice::Wait || (left_out && self.rewriter.omit(source.id, packet.sequence)) {
             return;
         }
         let Some(mapped) = self.rewriter.map(source.id, packet.sequence) else { return };
+        self.note_mapped(original, mapped);
+        if track.is_video() && transport.must_wait(now) {
+            let (source, sequence) = (source.id, packet.sequence);
+            let parcel = Parcel { subscription: at, layer, source, sequence, mapped, left_out };
+            return transport.wait(now, parcel, packet.bytes().len());
+        }
+        self.dispatch(original, (mapped, left_out), transport, output, copies);
+    }
+
+    /// Writes and seals the copy of a packet that has its number. Of one that is left out, only the number is sent.
+    pub(super) fn dispatch(
+        &mut self,
+        original: &Original<'_>,
+        (mapped, left_out): (Mapped, bool),
+        transport: &mut Transport,
+        output: &mut Output,
+        copies: &mut Copies,
+    ) {
+        let Original { now, packet, .. } = *original;
+        let Some(path) = transport.connectivity.selected() else { return };
+        let (Some(srtp), Some(stream)) = (transport.srtp.as_mut(), self.stream) else { return };
+        let Some(outgoing) = self.outgoing(original.codec) else { return };
         let mut out = output.buffer();
         let transport_sequence = take_number(&mut transport.next_transport_sequence, &self.description.extensions);
         let distance = transport.redundancy.distance(now);
         let redundant = self.with_earlier(original, distance, &mut copies.redundant);
         let payload_type = redundant.map_or(outgoing.payload_type, |(payload_type, _)| payload_type);
-        let payload = if choice == Choice::LeaveOut {
+        let payload = if left_out {
             let timestamp = packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
             self.write_blank_head(&mut out, payload_type, timestamp, now, transport_sequence);
             &[]
@@ -257,24 +310,24 @@ impl Subscription {
             }
         }
         if self.rtx_stream.is_none() {
-            self.sealed.keep(mapped.sequence, &out);
+            self.sealed.keep(now, mapped.sequence, &out);
         }
         if !original.track.is_video() {
             transport.redundancy.handle_sent();
             output.stats.redundancy.sent += u64::from(redundant.is_some());
         }
-        self.note_sent(original, mapped, payload.len(), output);
-        transport.note_sent(now, transport_sequence, out.len());
-        output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
-    }
-
-    fn note_sent(&mut self, original: &Original<'_>, mapped: Mapped, payload: usize, output: &mut Output) {
         if !self.statistics.has_sent() {
             self.statistics.begin(mapped.sequence);
             output.event(Event::SubscriptionStarted { subscription: self.description.subscription });
         }
-        self.statistics.handle_sent(payload);
-        self.budget.handle_sent(payload);
+        self.statistics.handle_sent(payload.len());
+        self.budget.handle_sent(payload.len());
+        transport.note_sent(now, transport_sequence, out.len());
+        output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
+    }
+
+    /// A packet has got its number: what comes next goes on from it.
+    fn note_mapped(&mut self, original: &Original<'_>, mapped: Mapped) {
         if mapped.newest {
             let timestamp = original.packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
             self.last = Some(LastSent { timestamp, at: original.now });

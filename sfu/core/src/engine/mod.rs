@@ -7,7 +7,7 @@
 //! A packet's way: [`Engine::handle_datagram`] tells STUN, DTLS and SRTP apart; `connect` answers checks, `receive`
 //! opens media and finds its track, `recovery` takes redundant audio apart, `hearing` decides whose audio is forwarded, `burst` gathers what comes at once,
 //! `forward` writes a copy for each subscriber of what `svc` leaves to it and `redundancy` adds, `feedback` reads RTCP and has `resend` answer
-//! NACKs, `adapt` fits what a client gets to its path, `relay` gives other engines what they need of a track, `handoff` has
+//! NACKs, `adapt` fits what a client gets to its path, `pacing` has its pictures leave a little at a time, `relay` gives other engines what they need of a track, `handoff` has
 //! a session move to one of them, `report` writes RTCP when `schedule` says that it is time, `execute` does what control
 //! commands. `suspects` knows for whom all that is done, should it panic.
 
@@ -23,6 +23,7 @@ mod feedback;
 mod forward;
 mod hearing;
 mod output;
+mod pacing;
 mod receive;
 mod recovery;
 mod redundancy;

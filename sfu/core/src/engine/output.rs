@@ -37,9 +37,9 @@ impl Output {
         self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
     }
 
-    /// Takes a buffer back.
+    /// Takes a buffer back. Small ones, as checks are written into, are not kept: media would have to enlarge them.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < MAX_SPARE && buffer.capacity() > 0 {
+        if self.spare.len() < MAX_SPARE && buffer.capacity() >= BUFFER {
             buffer.clear();
             self.spare.push(buffer);
         }

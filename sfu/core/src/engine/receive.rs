@@ -158,17 +158,20 @@ impl Engine {
             self.hear(now, (index, layer_index), level);
         }
         let changed = self.note_alive(now, (index, layer_index), header.marker);
+        let is_divisible = self.tracks.get(index).is_some_and(Track::is_divisible);
         let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(layer_index)) else { return };
         let before = source.sequence.highest();
         let sequence = source.sequence.unwrap(header.sequence_number);
         source.statistics.handle_packet(now, sequence, header.timestamp);
-        source.rate.add(now, packet.len());
+        let is_divided = codec.codec == Codec::Red && is_divisible;
+        if !is_divided {
+            source.count(now, packet.len());
+        }
         if changed {
             self.retarget_all(now, index);
         }
         let taken = Taken { sequence, arrival: now, bytes: packet, header, located };
-        let is_divisible = self.tracks.get(index).is_some_and(Track::is_divisible);
-        if codec.codec == Codec::Red && is_divisible {
+        if is_divided {
             self.take_redundant(now, (index, layer_index), &taken, before);
         } else {
             self.note_arrival(now, (index, layer_index), &taken);
@@ -181,8 +184,7 @@ impl Engine {
         let given_up = ends && track.is_video() && track.note_picture(now, layer_index);
         let Some(layer) = track.layers.get_mut(usize::from(layer_index)) else { return false };
         let revived = !layer.is_alive(now);
-        layer.last_packet = Some(now);
-        layer.outrun = 0;
+        layer.note_packet(now);
         // Of a track that is relayed, its home tells.
         if !std::mem::replace(&mut layer.started, true) && track.origin.transport().is_some() {
             self.output.event(Event::LayerStarted { track: track.description.track, rid: layer.rid.clone() });

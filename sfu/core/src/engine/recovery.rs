@@ -8,39 +8,37 @@ use super::Engine;
 use super::arena::TrackIndex;
 use super::command::Codec;
 use super::receive::Taken;
-use super::track::Track;
+use super::track::{Source, Track};
 use crate::media::extension::Located;
 use crate::media::red::{self, Earlier};
 use crate::time::Time;
 
 impl Engine {
     /// Takes in a redundant packet of a stream whose highest number before it is `before`.
-    pub(super) fn take_redundant(
-        &mut self,
-        now: Time,
-        (index, layer): (TrackIndex, u8),
-        taken: &Taken<'_>,
-        before: Option<u64>,
-    ) {
+    pub(super) fn take_redundant(&mut self, now: Time, at: (TrackIndex, u8), taken: &Taken<'_>, before: Option<u64>) {
         let payload = taken.header.payload.of(taken.bytes);
         let is_opus = |payload_type| {
-            let track = self.tracks.get(index);
+            let track = self.tracks.get(at.0);
             track.and_then(|track| track.codec(payload_type)).is_some_and(|mapping| mapping.codec == Codec::Opus)
         };
         let primary = red::primary(payload).filter(|(payload_type, _)| is_opus(*payload_type));
         let Some(primary) = primary else {
             // An empty one is padding, with which browsers probe.
             if payload.is_empty() {
-                self.note_arrival(now, (index, layer), taken);
+                self.note_arrival(now, at, taken);
             } else {
                 self.output.stats.dropped.malformed += 1;
+                // It came all the same, and asking for it again would bring the same.
+                if let Some(source) = self.source_mut(at) {
+                    source.nack.handle_packet(now, taken.sequence);
+                }
             }
             return;
         };
         let mut restored = std::mem::take(&mut self.scratch.payload);
-        self.recover(now, (index, layer), taken, (primary.0, before), &mut restored);
+        self.recover(now, at, taken, (primary.0, before), &mut restored);
         if let Some(header) = red::restore_primary(&mut restored, (&taken.header, taken.bytes), primary) {
-            self.note_arrival(now, (index, layer), &Taken { bytes: &restored, header, ..*taken });
+            self.note_divided(now, at, &Taken { bytes: &restored, header, ..*taken });
         }
         self.scratch.payload = restored;
     }
@@ -74,8 +72,21 @@ impl Engine {
             self.output.stats.redundancy.recovered += 1;
             let located = Located::default();
             let taken = Taken { sequence, arrival: taken.arrival, bytes: restored, header, located };
-            self.note_arrival(now, (index, layer), &taken);
+            self.note_divided(now, (index, layer), &taken);
         }
+    }
+
+    /// Takes in a frame as a packet of its own, which counts as much as it is without others beside it: so much of it is
+    /// sent on.
+    fn note_divided(&mut self, now: Time, at: (TrackIndex, u8), taken: &Taken<'_>) {
+        if let Some(source) = self.source_mut(at) {
+            source.count(now, taken.bytes.len());
+        }
+        self.note_arrival(now, at, taken);
+    }
+
+    fn source_mut(&mut self, (index, layer): (TrackIndex, u8)) -> Option<&mut Source> {
+        self.tracks.get_mut(index)?.source_mut(layer)
     }
 }
 

@@ -6,6 +6,7 @@ use super::forward::{descriptor_of, payload_of};
 use super::stats::EngineStats;
 use super::svc::Choice;
 use super::transport::take_number;
+use crate::media::resend::is_too_late;
 use crate::media::rtx;
 use crate::time::Time;
 
@@ -23,20 +24,31 @@ impl Engine {
         let subscription = subscriptions.get_mut(index)?;
         let transport = transports.get_mut(subscription.transport)?;
         let path = transport.connectivity.selected()?;
-        let srtp = transport.srtp.as_mut()?;
         let origin = subscription.rewriter.origin(sequence_number)?;
+        // What still waits to be sent for the first time comes anyway.
+        if transport.is_full(now) || transport.is_waiting(index, origin.out) {
+            return None;
+        }
+        let srtp = transport.srtp.as_mut()?;
         let Some(stream) = subscription.rtx_stream else {
-            let sealed = subscription.sealed.find(origin.out)?;
+            let (sent, sealed) = subscription.sealed.find(origin.out)?;
+            if is_too_late(now, sent, tracks.get(subscription.track)?.is_video()) {
+                return None;
+            }
             if !subscription.budget.spend(now, origin.out, sealed.len()) {
                 return None;
             }
             let mut out = output.buffer();
             out.extend_from_slice(sealed);
+            transport.note_sent(now, None, out.len());
             output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtx);
             return Some(());
         };
         let track = tracks.get(subscription.track).filter(|track| !track.muted)?;
         let packet = track.source(origin.source)?.history.get(origin.sequence)?;
+        if is_too_late(now, packet.arrival, track.is_video()) {
+            return None;
+        }
         let codec = track.codec(packet.header.payload_type)?.codec;
         let outgoing = subscription.outgoing(codec)?;
         let choice = subscription.choice_of(origin.source, packet);

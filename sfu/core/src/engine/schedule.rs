@@ -8,6 +8,7 @@ use super::Engine;
 use super::arena::{TrackIndex, TransportIndex};
 use super::suspects::Cause;
 use super::track::Origin;
+use super::transport::Transport;
 use crate::time::Time;
 
 /// A deadline that could not be met is not tried again before this.
@@ -35,6 +36,14 @@ pub enum Due {
 impl Schedule {
     pub fn insert(&mut self, at: Time, due: Due) {
         self.heap.push(Reverse((at, due)));
+    }
+
+    /// Makes sure that a transport is looked at by then.
+    pub fn bring_forward(&mut self, at: Time, index: TransportIndex, transport: &mut Transport) {
+        if transport.scheduled.is_none_or(|scheduled| at < scheduled) {
+            transport.scheduled = Some(at);
+            self.insert(at, Due::Transport(index));
+        }
     }
 
     /// A deadline that has come.

@@ -16,6 +16,8 @@ pub struct EngineStats {
     pub relay: RelayTraffic,
     /// Connectivity checks that were answered.
     pub checks: u64,
+    /// Panics that were survived, and the one that was not.
+    pub panics: u64,
     /// Events control was too far behind to take.
     pub events_dropped: u64,
     /// Now.

@@ -8,12 +8,19 @@
 //! the subscriber alone, a publisher could end everybody in the call one after the other; were it the publisher alone, a
 //! subscriber whose state is broken would end everybody whom it gets anything of.
 
+use std::time::Duration;
+
 use super::Engine;
 use super::arena::{TrackIndex, TransportIndex};
 use super::command::{Command, Feed};
 use super::event::Event;
 use super::relay::message::{RelayMessage, Subject};
 use crate::id::TransportKey;
+use crate::time::Time;
+
+/// More panics than this in a [`MINUTE`] are not survived: what is at fault goes on, and a new process has none of it.
+const MAX_PANICS: u32 = 20;
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// For whom an engine works.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +28,8 @@ pub(super) struct Suspects {
     pub cause: Cause,
     /// Who is written to.
     pub receiver: Option<TransportIndex>,
+    /// When the first panic of this minute was, and how many there were since.
+    panics: Option<(Time, u32)>,
 }
 
 /// Why an engine works.
@@ -45,17 +54,25 @@ impl Engine {
     /// Ends the transports for which the engine worked when a call of it panicked, as if control had removed them, and
     /// tells control with [`Event::Failed`]. What was about to be forwarded is lost.
     ///
-    /// Returns whether the engine may be used on. Not so if it panicked for nobody: it would do so again.
+    /// Returns whether the engine may be used on. Not so if it panicked for nobody, for it would do so again, nor if it
+    /// goes on panicking.
     #[must_use]
-    pub fn handle_panic(&mut self) -> bool {
-        let Suspects { cause, receiver } = std::mem::take(&mut self.suspects);
+    pub fn handle_panic(&mut self, now: Time) -> bool {
+        let Suspects { cause, receiver, panics } = std::mem::take(&mut self.suspects);
+        let (since, count) = panics.filter(|(since, _)| now.since(*since) < MINUTE).unwrap_or((now, 0));
+        self.suspects.panics = Some((since, count + 1));
+        self.output.stats.panics += 1;
         // Either may have been in use.
         (self.burst, self.scratch) = Default::default();
         let cause = match cause {
             Cause::Itself => return false,
+            _ if count >= MAX_PANICS => return false,
             Cause::Input => None,
             Cause::Transport(index) => Some(index),
         };
+        if cause.is_none() && receiver.is_none() {
+            tracing::error!("handling what is of no transport panicked");
+        }
         for index in cause.into_iter().chain(receiver) {
             let Some(transport) = self.transports.get(index).map(|transport| transport.key) else { continue };
             tracing::error!(transport = transport.0, "handling a transport panicked; it has ended");
@@ -116,7 +133,6 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::engine::EngineConfig;
-    use crate::time::Time;
     use crate::transport::ice::IceCredentials;
 
     fn engine(transports: u64) -> (Engine, Vec<TransportIndex>) {
@@ -138,26 +154,40 @@ mod tests {
     #[test]
     fn a_panic_ends_who_sent_and_who_was_written_to() {
         let (mut engine, indices) = engine(4);
-        engine.suspects = Suspects { cause: Cause::Transport(indices[1]), receiver: Some(indices[3]) };
-        assert!(engine.handle_panic());
+        let (cause, receiver) = (Cause::Transport(indices[1]), Some(indices[3]));
+        engine.suspects = Suspects { cause, receiver, panics: None };
+        assert!(engine.handle_panic(Time::ZERO));
         assert_eq!(ended(&mut engine), [1, 3]);
         assert_eq!(engine.stats().transports, 2);
-        assert!(!engine.handle_panic(), "nobody is suspected twice");
+        assert!(!engine.handle_panic(Time::ZERO), "nobody is suspected twice");
     }
 
     #[test]
     fn a_panic_over_what_is_nobodys_ends_nobody() {
         let (mut engine, _) = engine(2);
         engine.suspects.cause = Cause::Input;
-        assert!(engine.handle_panic());
+        assert!(engine.handle_panic(Time::ZERO));
         assert_eq!(engine.stats().transports, 2);
+    }
+
+    #[test]
+    fn panics_that_do_not_end_are_not_survived() {
+        let (mut engine, _) = engine(1);
+        let mut panic_at = |second: u64| {
+            engine.suspects.cause = Cause::Input;
+            engine.handle_panic(Time::from_millis(second * 1000))
+        };
+        assert!((0..60).step_by(3).all(&mut panic_at), "twenty in a minute");
+        assert!(!panic_at(59));
+        assert!(panic_at(60), "of another minute");
+        assert_eq!(engine.stats().panics, 22);
     }
 
     #[test]
     fn a_panic_of_the_engine_itself_is_not_survived() {
         let (mut engine, _) = engine(2);
         engine.handle_timeout(Time::ZERO);
-        assert!(!engine.handle_panic());
+        assert!(!engine.handle_panic(Time::ZERO));
     }
 
     #[test]

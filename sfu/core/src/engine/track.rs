@@ -29,6 +29,9 @@ use crate::time::Time;
 const MAX_LAYERS: usize = 8;
 /// A layer's rate is measured over this: long enough for keyframes not to show much.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// And over this without the peaks, of which the lesser counts: a keyframe of a screen may have the bits of seconds, and
+/// the screen would be paused for having sent one. Large pictures leave by and by, so what counts is the long run.
+const STEADY_WINDOW: Duration = Duration::from_secs(4);
 /// Streams that were replaced but may still be asked for packets.
 const MAX_RETIRED: usize = 2;
 
@@ -80,6 +83,8 @@ pub struct Layer {
     pub keyframe: KeyframeRequest,
     /// How long ago it was that a packet came tells whether the layer is alive.
     pub last_packet: Option<Time>,
+    /// How far its pictures have been apart lately.
+    pub interval: Duration,
     /// Pictures that lower layers sent since its last packet, but for the first moments.
     pub outrun: u8,
     pub started: bool,
@@ -98,6 +103,8 @@ pub struct Source {
     pub statistics: ReceiveStatistics,
     /// What it sends, over the last second.
     pub rate: RateMeter,
+    /// The same over longer, in which large keyframes do not show.
+    pub steady: RateMeter,
     pub nack: NackGenerator,
     /// What the last sender report said of its time.
     pub mapping: Option<Mapping>,
@@ -106,6 +113,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Counts what it sends.
+    pub fn count(&mut self, now: Time, bytes: usize) {
+        self.rate.add(now, bytes);
+        self.steady.add(now, bytes);
+    }
+
     /// Its time, as rewriting needs it.
     pub const fn side(&self) -> Side {
         Side { mapping: self.mapping, clock_rate: self.clock_rate }
@@ -115,7 +128,22 @@ impl Source {
 impl Layer {
     /// Whether it is being sent.
     pub fn is_alive(&self, now: Time) -> bool {
-        self.outrun < layer::OUTRUN && layer::is_alive(now, self.last_packet)
+        self.outrun < layer::OUTRUN && self.sends(now)
+    }
+
+    /// Whether something came lately, if less than of the layers below.
+    fn sends(&self, now: Time) -> bool {
+        layer::is_alive(now, self.last_packet)
+    }
+
+    /// A packet came.
+    pub fn note_packet(&mut self, now: Time) {
+        let since = self.last_packet.replace(now).map(|last| now.since(last));
+        // Packets of one picture come next to each other.
+        if let Some(since) = since.filter(|since| (layer::SAME_PICTURE..layer::SILENCE).contains(since)) {
+            self.interval = (self.interval * 3 + since) / 4;
+        }
+        self.outrun = 0;
     }
 
     /// Whether a stream came after all that were this layer so far.
@@ -244,6 +272,7 @@ impl Track {
             history: History::new(capacity),
             statistics: ReceiveStatistics::new(clock_rate),
             rate: RateMeter::new(RATE_WINDOW),
+            steady: RateMeter::new(STEADY_WINDOW),
             nack: NackGenerator::default(),
             mapping: None,
             scalable: None,
@@ -283,7 +312,7 @@ impl Track {
     pub fn note_picture(&mut self, now: Time, layer: u8) -> bool {
         let mut given_up = false;
         for above in self.layers.iter_mut().skip(usize::from(layer) + 1) {
-            if above.last_packet.is_some_and(|last| now.since(last) > layer::LAG) {
+            if above.last_packet.is_some_and(|last| now.since(last) > layer::lag(above.interval)) {
                 given_up |= above.is_alive(now) && above.outrun + 1 == layer::OUTRUN;
                 above.outrun = above.outrun.saturating_add(1);
             }
@@ -293,7 +322,8 @@ impl Track {
 
     /// Bits per second that a layer sends.
     pub fn rate(&self, now: Time, layer: u8) -> u64 {
-        self.layer(layer).and_then(|layer| layer.source.as_ref()).map_or(0, |source| source.rate.rate(now))
+        let source = self.layer(layer).and_then(|layer| layer.source.as_ref());
+        source.map_or(0, |source| source.rate.rate(now).min(source.steady.steady_rate(now)))
     }
 
     /// Which layers have a stream, alive or not.
@@ -331,7 +361,7 @@ impl Track {
     /// Whether a packet of this SSRC is a straggler of a stream that has been replaced, or a retransmission of one.
     /// Going back to it would interrupt the one that is alive.
     pub fn is_straggler(&self, now: Time, layer: u8, ssrc: Ssrc) -> bool {
-        let is_alive = self.layer(layer).is_some_and(|layer| layer::is_alive(now, layer.last_packet));
+        let is_alive = self.layer(layer).is_some_and(|layer| layer.sends(now));
         is_alive && self.retired.iter().any(|source| source.ssrc == ssrc || source.rtx == Some(ssrc))
     }
 

@@ -149,8 +149,13 @@ impl Transport {
 
     /// A packet was sent whose transport-wide number, if it has one, is the last that was given out.
     pub fn note_sent(&mut self, now: Time, transport_sequence: Option<u16>, bytes: usize) {
-        if let (Some(_), Some(adaptation)) = (transport_sequence, &mut self.adaptation) {
+        let Some(adaptation) = &mut self.adaptation else { return };
+        if transport_sequence.is_some() {
             adaptation.estimator.note_sent(now, self.next_transport_sequence, bytes);
+        }
+        match adaptation.estimator.pace() {
+            Some(pace) => adaptation.pacer.handle_sent(now, bytes, pace),
+            None => adaptation.pacer.release(),
         }
     }
 

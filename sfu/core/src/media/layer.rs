@@ -8,12 +8,21 @@ use crate::time::Time;
 /// A layer that sends nothing for this long has been switched off by the publisher. A screen that stands still is sent
 /// at least once a second.
 pub const SILENCE: Duration = Duration::from_millis(2500);
-/// A layer has been switched off already when so many pictures of a lower one came without it: encoders give up the highest
-/// layer first when their network narrows, while a screen that stands still is silent on all of them.
+/// A layer has been switched off already when so many pictures of a lower one came without it: encoders give up the
+/// highest layer first when their network narrows, while a screen that stands still is silent on all of them.
 pub const OUTRUN: u8 = 6;
-/// Of them, those that come within this time of the layer's last packet do not count: layers of one picture come one after
-/// the other.
-pub const LAG: Duration = Duration::from_millis(200);
+/// Of them, those that come within this time of the layer's last packet do not count: layers of one picture come one
+/// after the other.
+const LAG: Duration = Duration::from_millis(200);
+/// Nor those that come before a layer that has fewer pictures would have left out so many of its own.
+const MISSED: u32 = 4;
+/// Packets closer together than this are of one picture.
+pub const SAME_PICTURE: Duration = Duration::from_millis(8);
+
+/// How long after a layer's last packet pictures of lower ones begin to count, if its own are so far apart.
+pub fn lag(interval: Duration) -> Duration {
+    LAG.max(interval * MISSED)
+}
 
 /// The layer a subscriber should get, given which layers are alive, lowest first.
 ///
@@ -65,6 +74,12 @@ mod tests {
     fn nothing_wanted_or_nothing_there() {
         assert_eq!(chosen(Target::Off, [true, true, true]), None);
         assert_eq!(chosen(Target::HIGHEST, [false, false, false]), None);
+    }
+
+    #[test]
+    fn a_slow_layer_is_waited_for_longer() {
+        assert_eq!(lag(Duration::from_millis(33)), LAG);
+        assert_eq!(lag(Duration::from_millis(500)), Duration::from_secs(2));
     }
 
     #[test]

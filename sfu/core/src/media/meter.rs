@@ -61,6 +61,27 @@ impl RateMeter {
         let passed = now.as_micros().saturating_sub(oldest * width).max(width);
         bytes * 8 * 1_000_000 / passed
     }
+
+    /// The same without the parts of the window in which most came, three of ten: what comes now and then and much at
+    /// once does not show. Looks at whole parts only, as soon as there are two.
+    pub fn steady_rate(&self, now: Time) -> u64 {
+        let Some(first) = self.first else { return 0 };
+        let width = u64::from(self.width);
+        let part = (now.as_micros() / width).max(self.newest);
+        let oldest = (part + 1).saturating_sub(PARTS as u64).max(first);
+        let count = (part - oldest) as usize;
+        if count < 2 {
+            return self.rate(now);
+        }
+        let mut parts = [0; PARTS];
+        for (bytes, at) in parts.iter_mut().zip(oldest..part.min(self.newest + 1)) {
+            *bytes = u64::from(self.bytes[at as usize % PARTS]);
+        }
+        let whole = &mut parts[..count];
+        whole.sort_unstable();
+        let kept = count - (count * 3).div_ceil(10);
+        whole[..kept].iter().sum::<u64>() * 8 * 1_000_000 / (kept as u64 * width)
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +104,21 @@ mod tests {
                 assert!((950_000..=1_100_000).contains(&rate), "{rate} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn what_comes_much_at_once_does_not_show_in_the_steady_rate() {
+        let mut meter = RateMeter::new(Duration::from_secs(4));
+        for at in 0..1_000 {
+            let now = Time::from_millis(100_000 + at * 10);
+            meter.add(now, if at % 130 == 0 { 100_000 } else { 1250 });
+            if at > 100 {
+                let (rate, steady) = (meter.rate(now), meter.steady_rate(now));
+                assert!(rate >= 1_300_000, "{rate} at {at}");
+                assert!((950_000..=1_050_000).contains(&steady), "{steady} at {at}");
+            }
+        }
+        assert_eq!(meter.steady_rate(Time::from_millis(113_000)), 0, "it has ceased for most of the window");
     }
 
     #[test]

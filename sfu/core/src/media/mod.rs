@@ -14,6 +14,7 @@ pub mod layer;
 pub mod level;
 pub mod meter;
 pub mod nack;
+pub mod pace;
 pub mod random;
 pub mod receive;
 pub mod red;

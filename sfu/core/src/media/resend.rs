@@ -15,6 +15,16 @@ const CREDIT_PER_SECOND: u64 = 16 * 1024;
 const TOO_SOON: Duration = Duration::from_millis(10);
 /// Answers remembered to notice that.
 const REMEMBERED: usize = 32;
+/// Sound this old was played long ago, or left out: receivers' buffers seldom hold as much.
+const TOO_LATE_FOR_SOUND: Duration = Duration::from_millis(500);
+/// A picture this old is not waited for any more: receivers ask for a keyframe instead. A large one may have waited for
+/// two seconds of it before it was sent at all.
+const TOO_LATE_FOR_PICTURES: Duration = Duration::from_secs(3);
+
+/// Whether a packet of a track that was to be sent at `since` is of no use any more.
+pub fn is_too_late(now: Time, since: Time, is_video: bool) -> bool {
+    now.since(since) >= if is_video { TOO_LATE_FOR_PICTURES } else { TOO_LATE_FOR_SOUND }
+}
 
 /// What one subscription may have sent again: half of what it is sent, and a little more. Nobody who loses more than
 /// that is helped by more packets.
@@ -65,8 +75,15 @@ impl Budget {
 /// Costs nothing until the subscriber asks for a packet for the first time, which is then not answered.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SealedRing {
-    packets: VecDeque<(u64, Vec<u8>)>,
+    packets: VecDeque<Sealed>,
     wanted: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Sealed {
+    sequence: u64,
+    at: Time,
+    bytes: Vec<u8>,
 }
 
 /// More than a second of audio, all there is without RTX in browsers.
@@ -77,22 +94,22 @@ impl SealedRing {
         Self { packets: VecDeque::new(), wanted: false }
     }
 
-    /// Keeps a packet if anybody has ever asked for one.
-    pub fn keep(&mut self, sequence: u64, sealed: &[u8]) {
+    /// Keeps a packet that is sent now, if anybody has ever asked for one.
+    pub fn keep(&mut self, now: Time, sequence: u64, sealed: &[u8]) {
         if !self.wanted {
             return;
         }
-        let mut buffer =
-            if self.packets.len() == RING { self.packets.pop_front().unwrap_or_default().1 } else { Vec::new() };
-        buffer.clear();
-        buffer.extend_from_slice(sealed);
-        self.packets.push_back((sequence, buffer));
+        let oldest = if self.packets.len() == RING { self.packets.pop_front() } else { None };
+        let mut bytes = oldest.map_or_else(Vec::new, |oldest| oldest.bytes);
+        bytes.clear();
+        bytes.extend_from_slice(sealed);
+        self.packets.push_back(Sealed { sequence, at: now, bytes });
     }
 
-    /// The packet, sealed, if it is there. Keeps packets from now on.
-    pub fn find(&mut self, sequence: u64) -> Option<&[u8]> {
+    /// When the packet was sent, and the packet, sealed, if it is there. Keeps packets from now on.
+    pub fn find(&mut self, sequence: u64) -> Option<(Time, &[u8])> {
         self.wanted = true;
-        self.packets.iter().rev().find(|(kept, _)| *kept == sequence).map(|(_, sealed)| &sealed[..])
+        self.packets.iter().rev().find(|kept| kept.sequence == sequence).map(|kept| (kept.at, &kept.bytes[..]))
     }
 }
 
@@ -134,13 +151,13 @@ mod tests {
     #[test]
     fn sealed_packets_are_kept_once_somebody_asks() {
         let mut ring = SealedRing::default();
-        ring.keep(1, b"one");
+        ring.keep(Time::ZERO, 1, b"one");
         assert_eq!(ring.find(1), None);
         for sequence in 2..=70 {
-            ring.keep(sequence, &[sequence as u8]);
+            ring.keep(Time::from_millis(sequence), sequence, &[sequence as u8]);
         }
-        assert_eq!(ring.find(70), Some(&[70][..]));
+        assert_eq!(ring.find(70), Some((Time::from_millis(70), &[70][..])));
         assert_eq!(ring.find(6), None, "only the last 64");
-        assert_eq!(ring.find(7), Some(&[7][..]));
+        assert_eq!(ring.find(7), Some((Time::from_millis(7), &[7][..])));
     }
 }

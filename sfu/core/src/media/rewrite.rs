@@ -67,7 +67,7 @@ struct Segment {
 }
 
 /// Where a packet goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapped {
     /// Its outgoing number, widened; also the SRTP index.
     pub sequence: u64,

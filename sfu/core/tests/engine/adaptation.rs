@@ -173,7 +173,8 @@ fn heavy_loss_without_delay_lowers_the_rate() {
         assert!(left.is_some_and(|left| left <= Duration::from_secs(1)), "{left:?}");
         let later = world.now;
         world.run_for(Duration::from_secs(5));
-        assert_eq!(since(world, later).filter(|carried| carried.waited.is_none()).count(), 0);
+        let lost: Vec<Ssrc> = since(world, later).filter(|c| c.waited.is_none()).map(|c| Ssrc(c.ssrc)).collect();
+        assert!(lost.len() <= 5 && !lost.contains(&AUDIO), "more than what probes: {lost:?}");
     });
 }
 

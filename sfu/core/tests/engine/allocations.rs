@@ -26,27 +26,41 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes this thread has taken and not given back.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(taken: usize) {
     // A thread that ends has nobody left who would ask.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    keep_account(taken.cast_signed());
+}
+
+fn keep_account(bytes: isize) {
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+}
+
+/// Bytes that this thread has in use.
+pub fn live_bytes() -> isize {
+    LIVE.get()
 }
 
 #[expect(unsafe_code, reason = "an allocator has no other interface; all is handed to the system's as it is")]
 // SAFETY: as `System`, which does everything.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        keep_account(-layout.size().cast_signed());
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        keep_account(-layout.size().cast_signed());
+        count(size);
         unsafe { System.realloc(pointer, layout, size) }
     }
 }

@@ -67,6 +67,8 @@ pub struct Sender {
     /// Frames are this far apart.
     pub period: Duration,
     pub packets_per_frame: u8,
+    /// The same of a keyframe, if it is another number.
+    pub packets_per_keyframe: Option<u8>,
     /// Bytes in a packet beside what every packet carries.
     pub filling: usize,
     pub next_frame: Time,
@@ -249,7 +251,8 @@ impl Client {
             }
             return;
         }
-        for part in 0..sender.packets_per_frame {
+        let packets = sender.packets_per_keyframe.filter(|_| keyframe).unwrap_or(sender.packets_per_frame);
+        for part in 0..packets {
             let content = Content { ssrc: sender.ssrc, frame: sender.frame, part };
             let mut payload = Vec::new();
             if sender.payload_type == VP8 {
@@ -258,7 +261,7 @@ impl Client {
             content.write(&mut payload);
             payload.resize(payload.len() + sender.filling, FILL);
             payload.truncate(if sender.silent { 2 } else { usize::MAX });
-            let marker = part + 1 == sender.packets_per_frame;
+            let marker = part + 1 == packets;
             let timestamp = sender.timestamp_at(now);
             if sender.redundancy > 0 {
                 payload = sender.add_earlier(timestamp, payload);
@@ -452,6 +455,7 @@ impl Sender {
             rid,
             period: Duration::from_millis(40),
             packets_per_frame: 3,
+            packets_per_keyframe: None,
             filling: 0,
             next_frame: Time::ZERO,
             index: u64::from(ssrc % 60_000),

@@ -12,6 +12,8 @@ use crate::network::{BAD, Link, PERFECT};
 use crate::world::{World, scenario, scenario_on_the_move};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
+const AUDIO: Ssrc = Ssrc(100);
+const VIDEO: Ssrc = Ssrc(200);
 
 fn call(world: &mut World) {
     world.join(1, GCM);
@@ -22,6 +24,15 @@ fn call(world: &mut World) {
         world.subscribe(number, 1, 100, MediaKind::Audio);
         world.subscribe(number, 2, 200, MediaKind::Video);
     }
+}
+
+/// Has client 2 say that it lost these packets.
+fn ask(world: &mut World, ssrc: Ssrc, lost: &[u64]) {
+    let mut nack = Vec::new();
+    rtcp::write_nack(&mut nack, Ssrc(1), ssrc, lost);
+    let client = world.clients.get_mut(&2).expect("joined");
+    let (path, datagram) = (client.path, client.seal_rtcp(nack));
+    world.deliver_to_server(path, datagram);
 }
 
 /// Lets the network recover, so that what was lost last can be asked for.
@@ -39,7 +50,7 @@ fn a_fifth_lost_each_way_and_reordering_still_give_every_video_packet() {
         world.run_for(Duration::from_secs(10));
         settle(world);
         for number in 2..=3 {
-            let video = world.received(number, Ssrc(200));
+            let video = world.received(number, VIDEO);
             assert_eq!(video.gaps(), Vec::<u64>::new(), "subscriber {number}");
             assert!(video.contents().collect::<Vec<_>>().is_sorted());
             assert!(video.contents().count() > 3 * 300 && video.retransmitted > 100);
@@ -60,7 +71,7 @@ fn audio_without_rtx_is_repaired_with_the_bytes_sent_before() {
         settle(world);
         for number in 2..=3 {
             // The request that makes the engine keep packets cannot be answered, nor can those under way with it.
-            let gaps = world.received(number, Ssrc(100)).gaps().len();
+            let gaps = world.received(number, AUDIO).gaps().len();
             assert!(gaps <= 3, "{gaps} packets missing");
         }
         assert!(world.engine().stats().sent.rtx.packets > 40);
@@ -77,7 +88,7 @@ fn a_publishers_loss_is_no_loss_to_those_who_come_later() {
         world.subscribe(4, 2, 200, MediaKind::Video);
         world.run_for(Duration::from_secs(4));
         settle(world);
-        let video = world.received(4, Ssrc(200));
+        let video = world.received(4, VIDEO);
         assert_eq!(video.gaps(), Vec::<u64>::new());
         assert!(video.packets.values().next().expect("video came").keyframe, "it begins with a keyframe");
         assert!(world.clients[&1].nacked > 50);
@@ -91,19 +102,38 @@ fn requests_beyond_the_budget_are_not_answered() {
         world.run_for(Duration::from_secs(2));
         world.clients.get_mut(&2).expect("joined").nacks = false;
         let sent = world.engine().stats().sent.rtp.bytes;
-        let last = *world.received(2, Ssrc(200)).packets.last_key_value().expect("video came").0;
         for _ in 0..200 {
-            let mut nack = Vec::new();
-            let lost: Vec<u64> = (last - 100..last).collect();
-            rtcp::write_nack(&mut nack, Ssrc(1), Ssrc(200), &lost);
-            let client = world.clients.get_mut(&2).expect("joined");
-            let (path, datagram) = (client.path, client.seal_rtcp(nack));
-            world.deliver_to_server(path, datagram);
+            let last = *world.received(2, VIDEO).packets.last_key_value().expect("video came").0;
+            ask(world, VIDEO, &(last - 100..last).collect::<Vec<_>>());
             world.run_for(Duration::from_millis(20));
         }
         let stats = world.engine().stats();
         assert!(stats.feedback.nacks_unanswered > 10_000, "{stats:?}");
         assert!(stats.sent.rtx.bytes < 600_000 + sent, "{stats:?}");
+    });
+}
+
+#[test]
+fn what_would_come_too_late_is_not_sent_again() {
+    scenario(|world| {
+        call(world);
+        world.run_for(Duration::from_secs(1));
+        world.clients.get_mut(&2).expect("joined").nacks = false;
+        let last = |world: &World, ssrc| *world.received(2, ssrc).packets.last_key_value().expect("came").0;
+        // Asks for the first time, so that sealed sound is kept from now on.
+        let first = last(world, AUDIO);
+        ask(world, AUDIO, &[first]);
+        world.run_for(Duration::from_secs(1));
+        for (ssrc, in_time, late) in [(AUDIO, 400, 600), (VIDEO, 2_900, 3_100)] {
+            let last = last(world, ssrc);
+            let mut answers = |after: u64| {
+                world.run_for(Duration::from_millis(after));
+                let before = world.engine().stats().sent.rtx.packets;
+                ask(world, ssrc, &[last]);
+                world.engine().stats().sent.rtx.packets - before
+            };
+            assert_eq!((answers(in_time), answers(late - in_time)), (1, 0), "{ssrc:?}");
+        }
     });
 }
 
@@ -121,7 +151,7 @@ fn padding_of_the_publisher_leaves_no_gaps() {
             }
         }
         settle(world);
-        let video = world.received(2, Ssrc(200));
+        let video = world.received(2, VIDEO);
         assert_eq!(video.gaps(), Vec::<u64>::new());
         assert!(video.packets.values().all(|packet| packet.content.is_some()), "no empty packet was passed on");
     });
@@ -144,7 +174,7 @@ fn what_the_network_loses_is_counted_both_ways() {
         for total_lost in [40, 40, 50] {
             let mut report = Vec::new();
             let block = ReportBlock {
-                ssrc: Ssrc(200),
+                ssrc: VIDEO,
                 fraction_lost: 0,
                 total_lost,
                 highest_sequence: 0,

@@ -207,6 +207,11 @@ impl World {
         self.engines[site] = Some(Engine::new(Self::config(site)));
     }
 
+    /// Ends an engine for good.
+    pub fn stop(&mut self, site: usize) {
+        self.engines[site] = None;
+    }
+
     pub fn engine(&mut self) -> &mut Engine {
         self.engine_at(0)
     }
@@ -537,6 +542,18 @@ impl World {
         let index = sfu_core::media::sequence::nearest(*highest, number);
         *highest = index.max(*highest);
         index as u32
+    }
+
+    /// Whether this is the run in which engines are left alone, which is the one to tell of.
+    pub const fn is_plain(&self) -> bool {
+        self.moves.is_none() && !self.moving.roams()
+    }
+
+    /// Prints a line, once for all runs of a scenario.
+    pub fn tell(&self, line: &str) {
+        if self.is_plain() {
+            println!("{line}");
+        }
     }
 
     pub fn events_of<'a, T>(&'a self, pick: impl Fn(&'a Event) -> Option<T> + 'a) -> Vec<T> {

@@ -8,6 +8,7 @@ mod negotiate;
 mod outlet;
 mod publish;
 mod receive;
+mod ssrcs;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use sfu_core::id::{Ssrc, SubscriptionKey, TrackKey};
 use sfu_core::sdp::{Assignment, Subscription};
 
 use super::Session;
+use super::ssrcs::Ssrcs;
 use crate::control::Context;
 
 /// Copies a client receives or is about to.
@@ -25,8 +26,7 @@ pub struct Receptions {
     ended: Vec<SubscriptionKey>,
     /// What was not told yet.
     heard: Heard,
-    /// SSRCs are counted, not drawn: two copies on one transport must never share one.
-    last_ssrc: u32,
+    ssrcs: Ssrcs,
 }
 
 #[derive(Debug)]
@@ -55,12 +55,6 @@ impl Reception {
 }
 
 impl Receptions {
-    fn next_ssrc(&mut self) -> Ssrc {
-        self.last_ssrc += 1;
-        // Away from small numbers, which some clients use for probing.
-        Ssrc(0x1000_0000 | self.last_ssrc)
-    }
-
     fn insert(&mut self, track: TrackId, reception: Reception) {
         let tracks = self.by_publisher.entry(reception.publisher.clone()).or_default();
         if tracks.is_empty() {
@@ -72,6 +66,10 @@ impl Receptions {
 
     fn remove(&mut self, track: &TrackId) -> Option<Reception> {
         let reception = self.by_track.remove(track)?;
+        self.ssrcs.give_back(reception.ssrc);
+        if let Some(repair) = reception.rtx_ssrc {
+            self.ssrcs.give_back(repair);
+        }
         if let Some(tracks) = self.by_publisher.get_mut(&reception.publisher) {
             tracks.remove(track);
             if tracks.is_empty() {
@@ -202,8 +200,8 @@ impl Session {
         target: Target,
     ) -> SubscriptionKey {
         let key = SubscriptionKey(context.key());
-        let ssrc = self.receptions.next_ssrc();
-        let rtx_ssrc = (track.kind == MediaKind::Video).then(|| self.receptions.next_ssrc());
+        let ssrc = self.receptions.ssrcs.take();
+        let rtx_ssrc = (track.kind == MediaKind::Video).then(|| self.receptions.ssrcs.take());
         let subscription = Subscription {
             key,
             kind: track.kind,

@@ -35,7 +35,7 @@ use crate::time::Time;
 use crate::transport::srtp::{OpenerState, OutboundStream, SealerCheckpoint, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A session at rest, exactly. Carries keys: whatever stores or sends it must keep it secret. There is one of it, and
 /// whoever takes it up is the owner.
@@ -132,6 +132,7 @@ pub struct LayerState {
     pub(super) newest: Option<SourceId>,
     pub(super) keyframe: KeyframeRequest,
     pub(super) last_packet: Option<Time>,
+    pub(super) interval: Duration,
     pub(super) outrun: u8,
     pub(super) started: bool,
 }
@@ -145,6 +146,7 @@ pub struct SourceState {
     pub(super) sequence: Unwrapper,
     pub(super) statistics: ReceiveStatistics,
     pub(super) rate: RateMeter,
+    pub(super) steady: RateMeter,
     pub(super) nack: NackGenerator,
     pub(super) mapping: Option<Mapping>,
     pub(super) scalable: Option<Box<Scalable>>,
@@ -217,7 +219,7 @@ impl Engine {
             wants_feedback: *wants_feedback,
             arrivals: arrivals.clone(),
             next_transport_sequence: *next_transport_sequence,
-            adaptation: adaptation.clone(),
+            adaptation: adaptation.as_ref().map(|adaptation| Box::new(adaptation.to_hand_over())),
             redundancy: *redundancy,
             round_trip: *round_trip,
             next_report: *next_report,
@@ -261,12 +263,13 @@ impl Track {
 
 impl Layer {
     fn describe_state(&self) -> LayerState {
-        let Self { rid: _, source, newest, keyframe, last_packet, outrun, started } = self;
+        let Self { rid: _, source, newest, keyframe, last_packet, interval, outrun, started } = self;
         LayerState {
             source: source.as_ref().map(Source::describe_state),
             newest: *newest,
             keyframe: keyframe.clone(),
             last_packet: *last_packet,
+            interval: *interval,
             outrun: *outrun,
             started: *started,
         }
@@ -275,7 +278,8 @@ impl Layer {
 
 impl Source {
     fn describe_state(&self) -> SourceState {
-        let Self { id, ssrc, rtx, clock_rate, sequence, history: _, statistics, rate, nack, mapping, scalable } = self;
+        let Self { id, ssrc, rtx, clock_rate, sequence, history: _, statistics, rate, steady, nack, mapping, scalable } =
+            self;
         SourceState {
             id: *id,
             ssrc: *ssrc,
@@ -284,6 +288,7 @@ impl Source {
             sequence: *sequence,
             statistics: statistics.clone(),
             rate: rate.clone(),
+            steady: steady.clone(),
             nack: nack.clone(),
             mapping: *mapping,
             scalable: scalable.clone(),

@@ -323,7 +323,7 @@ impl Engine {
 
     /// Sends what a track got without its subscription. The sealer knows what was sent.
     pub(in crate::engine) fn catch_up(&mut self, now: Time, index: SubscriptionIndex) {
-        let Self { transports, tracks, subscriptions, output, scratch, .. } = self;
+        let Self { transports, tracks, subscriptions, output, scratch, suspects, schedule, .. } = self;
         let Some(subscription) = subscriptions.get_mut(index) else { return };
         let Some(track) = tracks.get(subscription.track) else { return };
         let Some(transport) = transports.get_mut(subscription.transport) else { return };
@@ -336,9 +336,14 @@ impl Engine {
             return subscription.interrupt();
         }
         scratch.copies.redundant.clear();
+        let receiver = suspects.receiver.replace(subscription.transport);
         for packet in source.history.iter().filter(|packet| !track.holds_back(source.id, packet.sequence)) {
-            subscription.send_if_missing(now, track, packet.sequence, transport, output, &mut scratch.copies);
+            subscription.send_if_missing(now, (index, track), packet.sequence, transport, output, &mut scratch.copies);
         }
+        if let Some(leaves) = transport.leaves_at() {
+            schedule.bring_forward(leaves, subscription.transport, transport);
+        }
+        suspects.receiver = receiver;
     }
 }
 
@@ -351,7 +356,7 @@ impl Track {
     /// Goes on with a layer where another engine stopped, with the history there is. Returns whether it is another
     /// stream than was known here.
     fn resume(&mut self, config: &EngineConfig, at: u8, state: LayerState) -> bool {
-        let LayerState { source, newest, keyframe, last_packet, outrun, started } = state;
+        let LayerState { source, newest, keyframe, last_packet, interval, outrun, started } = state;
         let Some(layer) = self.layer_mut(at) else { return false };
         let is_wanted = layer.keyframe.next_at().is_some();
         layer.keyframe = keyframe;
@@ -359,7 +364,7 @@ impl Track {
             layer.keyframe.want();
         }
         if last_packet > layer.last_packet {
-            (layer.last_packet, layer.outrun) = (last_packet, outrun);
+            (layer.last_packet, layer.interval, layer.outrun) = (last_packet, interval, outrun);
         }
         layer.started |= started;
         let mut replaced = false;
@@ -381,6 +386,7 @@ impl Track {
                 }
                 if replaced {
                     source.rate = state.rate;
+                    source.steady = state.steady;
                 }
             }
         }

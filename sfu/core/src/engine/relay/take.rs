@@ -96,12 +96,14 @@ impl Engine {
         }
         for packet in packets.iter() {
             let Some((header, located)) = self.read_relayed(index, &packet) else { continue };
-            let level = located.audio_level(packet.bytes);
-            self.hear(now, (index, stream.layer), level);
+            // One without any was restored from redundancy: how loud it was has been lost.
+            if header.extension.is_some() {
+                self.hear(now, (index, stream.layer), located.audio_level(packet.bytes));
+            }
             let changed = self.note_alive(now, (index, stream.layer), header.marker);
             if let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(stream.layer)) {
                 source.sequence.learn(packet.sequence);
-                source.rate.add(now, packet.bytes.len());
+                source.count(now, packet.bytes.len());
             }
             if changed {
                 self.retarget_all(now, index);

@@ -33,6 +33,9 @@ use crate::time::Time;
 /// What is delivered is measured over this. Shorter, and single frames show; longer, and a path that became slow is
 /// believed to be fast.
 const DELIVERED: Duration = Duration::from_millis(500);
+/// A receiver's clock that went this much faster or slower than ours from one packet to the next was set, and what was
+/// measured by it before says nothing. No queue holds as much.
+const CLOCK_SET: i64 = 3_000_000;
 /// The reference time of feedback counts this many microseconds, in 24 bits.
 const REFERENCE: i64 = 64_000;
 
@@ -42,6 +45,8 @@ pub struct Estimator {
     sent: SentPackets,
     /// The last reference time, widened, in its own units.
     reference: Option<i64>,
+    /// When the last packet was sent, by our clock, and arrived, by the receiver's.
+    last: Option<(Time, i64)>,
     bursts: Bursts,
     trend: Trend,
     delivered: RateMeter,
@@ -55,6 +60,7 @@ impl Default for Estimator {
         Self {
             sent: SentPackets::default(),
             reference: None,
+            last: None,
             bursts: Bursts::default(),
             trend: Trend::default(),
             delivered: RateMeter::new(DELIVERED),
@@ -99,6 +105,7 @@ impl Estimator {
             let arrival = reference + arrival;
             let count = if told.found { &mut sums.found } else { &mut sums.arrived };
             *count += 1;
+            self.follow_clock(told.sent_at, arrival);
             sums.newest = sums.newest.max(Some(arrival));
             self.delivered.add(receivers(arrival), told.bytes as usize);
             if let Some(step) = self.bursts.handle_packet(told.sent_at, arrival) {
@@ -112,6 +119,17 @@ impl Estimator {
             // Feedback that tells nothing moves nothing: else a client could count it up without end.
             self.reference = Some(wide);
             self.update(now, self.delivered.rate(receivers(newest)), round_trip, &sums);
+        }
+    }
+
+    /// Begins to measure anew where the receiver's clock was set.
+    fn follow_clock(&mut self, sent: Time, arrival: i64) {
+        let Some((last_sent, last_arrival)) = self.last.replace((sent, arrival)) else { return };
+        let sent_apart = sent.as_micros().cast_signed() - last_sent.as_micros().cast_signed();
+        if (arrival - last_arrival - sent_apart).abs() > CLOCK_SET {
+            self.bursts = Bursts::default();
+            self.trend = Trend::default();
+            self.delivered = RateMeter::new(DELIVERED);
         }
     }
 
@@ -134,6 +152,11 @@ impl Estimator {
     /// What the path carries, in bits per second; `None` while it has carried all there was.
     pub fn limit(&self) -> Option<u64> {
         [self.rate.limit(), self.loss.limit()].into_iter().flatten().min()
+    }
+
+    /// Bits per second to send at: what the path carries, or more while that is being found out.
+    pub fn pace(&self) -> Option<u64> {
+        self.limit().map(|limit| limit.max(self.prober.rate()))
     }
 
     /// Says how much would be sent if the path allowed it, in bits per second; zero if nothing is held back.
@@ -194,6 +217,8 @@ mod tests {
         free: Time,
         under_way: std::collections::VecDeque<(Time, u16)>,
         padding: usize,
+        /// How much later it is by the receiver's clock.
+        clock: Duration,
     }
 
     const DELAY: Duration = Duration::from_millis(20);
@@ -209,6 +234,7 @@ mod tests {
                 free: Time::ZERO,
                 under_way: std::collections::VecDeque::new(),
                 padding: 0,
+                clock: Duration::ZERO,
             }
         }
 
@@ -236,10 +262,10 @@ mod tests {
                 }
                 while let Some((at, number)) = self.under_way.front().copied().filter(|(at, _)| *at <= self.now) {
                     self.under_way.pop_front();
-                    self.receiver.handle_packet(at, number);
+                    self.receiver.handle_packet(at + self.clock, number);
                 }
                 let mut bytes = Vec::new();
-                self.receiver.write_due(self.now, &mut bytes, Ssrc(1), Ssrc(2));
+                self.receiver.write_due(self.now + self.clock, &mut bytes, Ssrc(1), Ssrc(2));
                 for packet in Packets::new(&bytes) {
                     let Packet::TransportWide { reference, statuses, .. } = packet else { continue };
                     self.estimator.handle_feedback(self.now, reference, statuses, Duration::from_millis(50));
@@ -290,7 +316,22 @@ mod tests {
             highest = path.run(300_000, 200).expect("found before").max(highest);
         }
         assert!((700_000..=1_050_000).contains(&highest), "{highest}");
-        assert!(path.padding < 60_000, "{} bytes in 20 s", path.padding);
+        assert!(path.padding < 90_000, "{} bytes in 20 s", path.padding);
+    }
+
+    #[test]
+    fn what_arrives_is_measured_anew_when_the_receivers_clock_is_set() {
+        for (before, after) in [(0, 3_600), (3_600, 0)] {
+            let mut path = Path::new(1_000_000);
+            path.clock = Duration::from_secs(before);
+            path.run(300_000, 3_000);
+            (path.clock, path.receiver) = (Duration::from_secs(after), FeedbackGenerator::default());
+            path.run(300_000, 3_000);
+            let found = (0..100).any(|_| path.run(2_000_000, 10).is_some());
+            assert!(found, "nothing after a second");
+            let limit = path.run(2_000_000, 500).expect("found");
+            assert!((700_000..=1_000_000).contains(&limit), "{limit}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A limit cannot grow far above what is delivered, and the next layer may need several times that. So for a few
 //! milliseconds more is sent, and how fast it arrives tells what the path can do; the idea and most constants are
-//! Chromium's. A burst costs little: at most some milliseconds every [`PAUSE`].
+//! Chromium's. A burst costs little: at most some milliseconds between two of the [`PAUSES`].
 
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use crate::time::Time;
 const DURATION: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 /// Padding is added this often.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// Between two bursts, unless the first one found room.
-const PAUSE: Duration = Duration::from_secs(2);
+/// Between two bursts, unless the first one found room: from the first of these to the second, by chance. Those who share
+/// a path would otherwise go on to probe it at the same moments, and nobody would find what is free.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1_250), Duration::from_millis(2_500));
+/// After the path was found to be full.
+const PUT_OFF: Duration = Duration::from_secs(2);
 /// A burst that is not told about for this long has been lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Part of a burst's packets that must have arrived, in percent.
@@ -35,6 +38,8 @@ const MAX_RATE: u64 = 20_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Burst {
     rate: u64,
+    /// What the path was known to carry when it began.
+    limit: u64,
     began: Time,
     /// Whether it is still being sent.
     open: bool,
@@ -79,6 +84,11 @@ impl Prober {
         if self.burst.is_some_and(|burst| burst.open) { self.number } else { 0 }
     }
 
+    /// Bits per second of the burst that is being sent; zero for none.
+    pub fn rate(&self) -> u64 {
+        self.burst.filter(|burst| burst.open).map_or(0, |burst| burst.rate)
+    }
+
     /// Says how much would be sent; zero if that is what is being sent. Then nothing is probed, nor waited for.
     pub const fn want(&mut self, rate: u64) {
         self.wanted = rate;
@@ -89,7 +99,7 @@ impl Prober {
 
     /// The path was found to be full: it is left alone for a while.
     pub fn put_off(&mut self, now: Time) {
-        self.next = self.next.max(now + PAUSE);
+        self.next = self.next.max(now + PUT_OFF);
         self.burst = None;
     }
 
@@ -133,9 +143,10 @@ impl Prober {
     fn begin(&mut self, now: Time, limit: u64) {
         let rate = (limit * STEP).min(self.wanted).min(MAX_RATE);
         self.number = self.number.checked_add(1).unwrap_or(1);
-        self.next = now + PAUSE;
+        self.next = now + pause(now, limit);
         self.burst = Some(Burst {
             rate,
+            limit,
             began: now,
             open: true,
             packets: 0,
@@ -172,14 +183,22 @@ impl Prober {
             return None;
         }
         let found = burst.found();
-        let rate = burst.rate;
+        let Burst { rate, limit, .. } = *burst;
         // The rest of it may be under way still, and would not be counted again.
         self.burst = None;
-        if found.is_some_and(|found| found.rate * 100 >= rate * PROMISING) {
+        // What is known already promises nothing, and the path is left alone as others may need it.
+        if found.is_some_and(|found| found.rate > limit && found.rate * 100 >= rate * PROMISING) {
             self.next = now;
         }
         found
     }
+}
+
+/// Differs from moment to moment and from path to path.
+fn pause(now: Time, limit: u64) -> Duration {
+    let spread = PAUSES.1.saturating_sub(PAUSES.0).as_micros() as u64;
+    let chance = (now.as_micros() ^ limit.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    PAUSES.0 + Duration::from_micros(chance % spread)
 }
 
 impl Burst {
@@ -223,6 +242,24 @@ mod tests {
         (found.map(|found| found.rate), sent.len() * PADDING)
     }
 
+    /// The next burst is a pause after the last one.
+    fn assert_pauses_since(prober: &Prober, began: u64) {
+        let next = prober.next_at().expect("more is wanted");
+        assert!(next >= Time::from_millis(began) + PAUSES.0 && next <= Time::from_millis(began) + PAUSES.1, "{next:?}");
+    }
+
+    #[test]
+    fn those_who_begin_together_do_not_stay_together() {
+        let next = |limit| {
+            let mut prober = Prober::default();
+            prober.want(3_000_000);
+            prober.due(Time::from_millis(1_000), limit);
+            prober.next
+        };
+        let apart = next(900_000).since(next(901_000)).max(next(901_000).since(next(900_000)));
+        assert!(apart >= Duration::from_millis(50), "{apart:?}");
+    }
+
     #[test]
     fn a_free_path_shows_the_rate_it_was_asked_for_and_is_asked_for_more_at_once() {
         let mut prober = Prober::default();
@@ -241,7 +278,17 @@ mod tests {
         let (found, _) = probe(&mut prober, 1_000, 1_500_000, 1_600_000);
         let found = found.expect("all arrived");
         assert!((1_400_000..=1_600_000).contains(&found), "{found}");
-        assert_eq!(prober.next_at(), Some(Time::from_millis(3_000)));
+        assert_pauses_since(&prober, 1_000);
+    }
+
+    #[test]
+    fn what_shows_no_more_than_is_known_is_not_repeated_at_once() {
+        let mut prober = Prober::default();
+        // A little more than the limit is wanted, and the path carries the limit.
+        prober.want(1_700_000);
+        let (found, _) = probe(&mut prober, 1_000, 1_600_000, 1_590_000);
+        assert!(found.is_some_and(|found| found <= 1_600_000), "{found:?}");
+        assert_pauses_since(&prober, 1_000);
     }
 
     #[test]
@@ -278,6 +325,6 @@ mod tests {
         }
         assert_eq!((prober.current(), prober.next_at()), (0, Some(Time::from_millis(6_000))));
         assert_eq!(prober.due(Time::from_millis(6_000), 300_000), 0);
-        assert_eq!(prober.next_at(), Some(Time::from_millis(7_000)), "the pause after it began is over by then");
+        assert_pauses_since(&prober, 5_000);
     }
 }

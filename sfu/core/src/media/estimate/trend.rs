@@ -22,8 +22,13 @@ const SMOOTHING: i64 = 1;
 /// The slope counts this much more the more measurements there were, up to so many.
 const GAIN: f64 = 4.0;
 const MAX_COUNT: u32 = 60;
-/// Bursts of which the least delayed shows the queue that stands, and what it takes to be one, in microseconds.
+/// The least delayed of the last bursts shows the queue that stands: of at least so many, and of all in this time, in
+/// microseconds. Where packets are paced, each may be a burst.
 const STANDING_WINDOW: usize = 8;
+const STANDING_TIME: i64 = 100_000;
+/// More bursts are not looked at.
+const MAX_STANDING: usize = 64;
+/// What it takes to be a queue, in microseconds.
 const STANDING: i64 = 20_000;
 /// The least delay of all is remembered for one to two of these, in microseconds: routes change, and clocks drift.
 const BASE_TIME: i64 = 10_000_000;
@@ -57,8 +62,8 @@ pub struct Trend {
     points: VecDeque<(i64, i64)>,
     /// Sum of all changes of the delay since the start.
     delay: i64,
-    /// It after the last bursts.
-    delays: VecDeque<i64>,
+    /// It after the last bursts, with when they came.
+    delays: VecDeque<(i64, i64)>,
     base: Base,
     smoothed: i64,
     count: u32,
@@ -92,10 +97,13 @@ impl Trend {
     pub fn handle_step(&mut self, step: Step) -> Usage {
         self.count = (self.count + 1).min(MAX_COUNT);
         self.delay += step.arrived - step.sent;
-        if self.delays.len() == STANDING_WINDOW {
+        self.delays.push_back((step.at, self.delay));
+        let is_old = |at: i64| step.at - at > STANDING_TIME;
+        while self.delays.len() > MAX_STANDING
+            || (self.delays.len() > STANDING_WINDOW && self.delays.front().is_some_and(|(at, _)| is_old(*at)))
+        {
             self.delays.pop_front();
         }
-        self.delays.push_back(self.delay);
         self.base.handle_delay(step.at, self.delay);
         self.smoothed = ((10 - SMOOTHING) * self.smoothed + SMOOTHING * self.delay) / 10;
         if self.points.len() == WINDOW {
@@ -114,7 +122,8 @@ impl Trend {
 
     /// Whether even the least delayed of the last bursts waited.
     fn has_standing_queue(&self) -> bool {
-        let (Some(least), Some(base)) = (self.delays.iter().min(), self.base.least()) else { return false };
+        let least = self.delays.iter().map(|(_, delay)| delay).min();
+        let (Some(least), Some(base)) = (least, self.base.least()) else { return false };
         least - base > STANDING
     }
 
