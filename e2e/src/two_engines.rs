@@ -61,10 +61,19 @@ pub struct Outbound {
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Numbers {
     pub sent: u64,
-    /// Every one came back once, in its order.
-    pub echoed: bool,
-    /// The same on the other connection.
-    pub copied: bool,
+    /// What came back.
+    pub echoed: Came,
+    /// What came of the same on the other connection.
+    pub copied: Came,
+}
+
+/// What came of a row of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Came {
+    pub came: u64,
+    /// Up to the first that is not the next one.
+    pub in_order: u64,
 }
 
 /// What the engines count.
