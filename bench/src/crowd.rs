@@ -67,6 +67,9 @@ pub struct Report {
     pub strangers: u32,
     /// Longest time a call has not been whole, of those that are not now, in milliseconds.
     pub broken_ms: u64,
+    /// Longest time between two frames that somebody heard of somebody, falling out and coming back included, in
+    /// milliseconds. Since the beginning, or the last line of standard input.
+    pub silence_ms: u64,
     /// What is wrong, in words: who does not hear whom, and why somebody fell out last.
     pub trouble: Vec<String>,
 }
@@ -78,21 +81,26 @@ struct Table {
     joins: u32,
     lost: u32,
     strangers: u32,
+    silence: Duration,
+    /// Gaps count from then on.
+    counted_from: Instant,
     last_error: Option<String>,
 }
 
 #[derive(Debug)]
 struct Call {
     connected: Vec<bool>,
-    /// By listener, then speaker.
+    /// By listener, then speaker; of this visit of the listener.
     heard_at: Vec<Vec<Option<Instant>>>,
+    /// The same, of any visit.
+    heard_last: Vec<Vec<Option<Instant>>>,
     broken_since: Option<Instant>,
 }
 
 type Shared = Arc<Mutex<Table>>;
 
 /// Keeps the crowd in its calls and writes a report a second, as a line of JSON, until standard input ends. Then all
-/// leave.
+/// leave. Each line of standard input has silences counted anew.
 pub async fn run(crowd: Crowd) -> Result<()> {
     let table = Arc::new(Mutex::new(Table::new(crowd.calls, crowd.people, Instant::now())));
     let (ending, ended) = watch::channel(false);
@@ -110,8 +118,10 @@ pub async fn run(crowd: Crowd) -> Result<()> {
     }
     let (no_more, mut input_ended) = oneshot::channel();
     // A thread of its own, because reading standard input cannot be cancelled.
+    let told = Arc::clone(&table);
     thread::spawn(move || {
-        io::stdin().lock().lines().map_while(io::Result::ok).for_each(drop);
+        let lines = io::stdin().lock().lines().map_while(io::Result::ok);
+        lines.for_each(|_| locked(&told).forget_silence(Instant::now()));
         let _ = no_more.send(());
     });
     let mut tick = interval(REPORT_INTERVAL);
@@ -197,9 +207,18 @@ impl Table {
         let call = || Call {
             connected: vec![false; n_people],
             heard_at: vec![vec![None; n_people]; n_people],
+            heard_last: vec![vec![None; n_people]; n_people],
             broken_since: Some(now),
         };
-        Self { calls: (0..calls).map(|_| call()).collect(), joins: 0, lost: 0, strangers: 0, last_error: None }
+        Self {
+            calls: (0..calls).map(|_| call()).collect(),
+            joins: 0,
+            lost: 0,
+            strangers: 0,
+            silence: Duration::ZERO,
+            counted_from: now,
+            last_error: None,
+        }
     }
 
     fn observe(&mut self, listener: Voice, observation: Observation, now: Instant) {
@@ -215,9 +234,25 @@ impl Table {
                 if let Some(at) = heard_at.get_mut(from.person as usize) {
                     *at = Some(now);
                 }
+                let heard_last = &mut call.heard_last[listener.person as usize];
+                if let Some(before) = heard_last.get_mut(from.person as usize).and_then(|at| at.replace(now)) {
+                    self.silence = self.silence.max(now.duration_since(before.max(self.counted_from)));
+                }
             }
             Observation::FirstFrame(_) => (),
         }
+    }
+
+    /// Counts gaps anew.
+    fn forget_silence(&mut self, now: Instant) {
+        (self.silence, self.counted_from) = (Duration::ZERO, now);
+    }
+
+    /// Longest time between two frames, those included that are still waited for.
+    fn longest_silence(&self, now: Instant) -> Duration {
+        let last = self.calls.iter().flat_map(|call| call.heard_last.iter().flatten().flatten());
+        let waited = last.map(|at| now.duration_since((*at).max(self.counted_from))).max();
+        self.silence.max(waited.unwrap_or_default())
     }
 
     /// Somebody is out of their call, with the error that threw them out unless they wanted it. Whether they were in.
@@ -232,7 +267,9 @@ impl Table {
     }
 
     fn report(&mut self, now: Instant) -> Report {
-        let mut report = Report { joins: self.joins, lost: self.lost, strangers: self.strangers, ..Report::default() };
+        let silence_ms = u64::try_from(self.longest_silence(now).as_millis()).unwrap_or(u64::MAX);
+        let mut report =
+            Report { joins: self.joins, lost: self.lost, strangers: self.strangers, silence_ms, ..Report::default() };
         for (number, call) in self.calls.iter_mut().enumerate() {
             report.connected += u32::try_from(call.connected.iter().filter(|is| **is).count()).unwrap_or(u32::MAX);
             let Some((listener, speaker)) = call.unheard(now) else {
@@ -291,8 +328,25 @@ mod tests {
     #[test]
     fn a_report_is_a_line_of_the_form_that_the_outer_tests_read() {
         let report = Report { whole: 1, connected: 2, joins: 2, ..Report::default() };
-        let line = r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"trouble":[]}"#;
+        let line =
+            r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"silence_ms":0,"trouble":[]}"#;
         assert_eq!(serde_json::to_string(&report).unwrap(), line);
+    }
+
+    #[test]
+    fn a_silence_lasts_from_frame_to_frame_whoever_fell_out_between_them() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut table = Table::new(1, 2, start);
+        assert_eq!(table.report(at(9)).silence_ms, 0, "nobody was heard yet");
+        table.observe(A, frame(B), at(10));
+        table.gone(A, None);
+        assert_eq!(table.report(at(14)).silence_ms, 4_000);
+        table.observe(A, frame(B), at(15));
+        assert_eq!(table.report(at(16)).silence_ms, 5_000);
+        table.forget_silence(at(17));
+        table.observe(A, frame(B), at(18));
+        assert_eq!(table.report(at(18)).silence_ms, 1_000);
     }
 
     #[test]

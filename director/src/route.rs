@@ -89,8 +89,8 @@ impl Router {
             let decision = trip.decide(&self.view.table(), turn, Instant::now());
             let wake = match decision {
                 Decision::Go(address, found) => {
-                    if matches!(trip.wanted, Wanted::Join { .. }) {
-                        self.view.table().reserve(&address, Instant::now());
+                    if let Wanted::Join { call, .. } = &trip.wanted {
+                        self.view.table().reserve(&address, call, Instant::now());
                     }
                     return Ok((address, found));
                 }

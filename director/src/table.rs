@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::api::{CLAIM_SECONDS, FleetEvent, SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS};
+use fleet::api::{CLAIM_SECONDS, FleetEvent, Means, SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS};
 
 use crate::place::Candidate;
 use crate::sfu_address::SfuAddress;
@@ -32,6 +32,11 @@ pub const GRACE: Duration = Duration::from_secs(3);
 pub const FIRST_CONTACT: Duration = Duration::from_secs(3);
 /// A join is in the SFU's report when that was made this long after the join was sent there.
 const REPORT_LAG: Duration = Duration::from_secs(WATCH_HEARTBEAT_SECONDS);
+/// How long people of a call that was sent elsewhere are expected: a client that is asked to connect anew is back
+/// within a second or two.
+const EXPECTED: Duration = Duration::from_secs(10);
+/// People counted at once for a call that was sent elsewhere; more than any SFU carries in one.
+const MAX_EXPECTED: u32 = 4096;
 /// How long the names of SFUs that were given up are remembered: as long as a claim can still name them.
 const GONE_KEPT: Duration = Duration::from_secs(2 * CLAIM_SECONDS);
 
@@ -40,6 +45,8 @@ const GONE_KEPT: Duration = Duration::from_secs(2 * CLAIM_SECONDS);
 pub struct Table {
     sfus: BTreeMap<SfuAddress, Sfu>,
     calls: HashMap<Arc<str>, Vec<SfuAddress>>,
+    /// Calls that were sent elsewhere and are not there yet.
+    sent_away: HashMap<Arc<str>, SentAway>,
     /// Names of SFUs given up, and when.
     gone: HashMap<String, Instant>,
     /// The list of SFUs has arrived once.
@@ -54,6 +61,14 @@ struct Sfu {
     calls: HashSet<Arc<str>>,
     /// When joins were sent here that its last report does not count yet, oldest first.
     reserved: VecDeque<Instant>,
+}
+
+/// A call on its way to another SFU.
+#[derive(Debug)]
+struct SentAway {
+    from: SfuAddress,
+    people: u32,
+    at: Instant,
 }
 
 /// Whether an SFU can be heard.
@@ -157,12 +172,11 @@ impl Table {
                     effects.routing = true;
                 }
             }
-            FleetEvent::CallEnded { call } => {
-                if let Some(sfu) = self.sfus.get_mut(address) {
-                    sfu.calls.remove(call.as_str());
-                    self.forget_call(&call, address);
-                    effects.routing = true;
-                }
+            FleetEvent::CallEnded { call } => self.call_left(&call, address, &mut effects),
+            FleetEvent::TakeCall { call, people, means: Means::Reconnect } => {
+                self.call_left(&call, address, &mut effects);
+                let people = people.min(MAX_EXPECTED);
+                self.sent_away.insert(call.into(), SentAway { from: address.clone(), people, at: now });
             }
             FleetEvent::Status { status } => {
                 if let Some(sfu) = self.sfus.get_mut(address) {
@@ -217,13 +231,17 @@ impl Table {
             self.give_up(&address, now, &mut effects);
         }
         self.gone.retain(|_, since| now.duration_since(*since) < GONE_KEPT);
+        self.sent_away.retain(|_, sent| now.duration_since(sent.at) < EXPECTED);
         effects
     }
 
-    /// A join was sent there that its reports do not count yet.
-    pub fn reserve(&mut self, address: &SfuAddress, now: Instant) {
+    /// A join of `call` was sent there that its reports do not count yet. The first of a call that leaves another SFU
+    /// stands for all of its people, so that the calls after it are placed as if they were there.
+    pub fn reserve(&mut self, address: &SfuAddress, call: &str, now: Instant) {
+        let is_taken = self.sent_away.get(call).is_some_and(|sent| sent.from != *address);
+        let people = if is_taken { self.sent_away.remove(call).map_or(1, |sent| sent.people.max(1)) } else { 1 };
         if let Some(sfu) = self.sfus.get_mut(address) {
-            sfu.reserved.push_back(now);
+            sfu.reserved.extend((0..people).map(|_| now));
         }
     }
 
@@ -341,6 +359,15 @@ impl Table {
         let ended: Vec<_> = before.difference(&sfu.calls).cloned().collect();
         for call in ended {
             self.forget_call(&call, address);
+        }
+    }
+
+    /// The SFU says that it has the call no more.
+    fn call_left(&mut self, call: &str, address: &SfuAddress, effects: &mut Effects) {
+        if let Some(sfu) = self.sfus.get_mut(address) {
+            sfu.calls.remove(call);
+            self.forget_call(call, address);
+            effects.routing = true;
         }
     }
 

@@ -1,7 +1,7 @@
 //! A crowd of cheap clients in calls of the cluster: `calls-bench crowd`, which comes back by itself when it falls out
 //! and tells once a second how its calls are.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -48,6 +48,9 @@ pub struct Report {
     pub strangers: u32,
     /// How long the call is not whole that has not been for the longest time, in milliseconds.
     pub broken_ms: u64,
+    /// Longest time between two frames that somebody heard of somebody since [`Crowd::forget_silence`], falling out and
+    /// coming back included, in milliseconds.
+    pub silence_ms: u64,
     /// What is wrong, in words.
     pub trouble: Vec<String>,
 }
@@ -116,6 +119,12 @@ impl Crowd {
         Ok(began.elapsed())
     }
 
+    /// Has silences counted anew.
+    pub fn forget_silence(&mut self) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("the crowd has no standard input")?;
+        writeln!(input).context("the crowd is gone")
+    }
+
     /// How many people it has.
     pub fn people(&self) -> u32 {
         self.size.calls * self.size.people
@@ -145,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_not_forgotten() {
-        let line = r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"trouble":[]}"#;
+        let line =
+            r#"{"whole":1,"connected":2,"joins":2,"lost":0,"strangers":0,"broken_ms":0,"silence_ms":0,"trouble":[]}"#;
         let mut latest = Ok(Report::default());
         take_in(&mut latest, line);
         let report = Report { whole: 1, connected: 2, joins: 2, ..Report::default() };

@@ -5,12 +5,17 @@
 //! | `GET /fleet/v1/info` | [`SfuStatus`] | operator, every few seconds |
 //! | `GET /fleet/v1/watch` | [`FleetEvent`]s, one JSON document a line, the first a snapshot | each director replica |
 //! | `POST /fleet/v1/claims` with [`Claim`] | [`Placement`]: the placement that stands | director, before a call's first join |
+//! | `POST /fleet/v1/drain` with [`DrainOrder`] | 202, and [`SfuStatus::drain`] from then on | operator, when an SFU is to leave |
+//! | `DELETE /fleet/v1/drain` | 202 | operator, when it is to stay after all |
+//!
+//! A call goes from one SFU to another by one verb, [`FleetEvent::TakeCall`], whose detail is the means.
 
 use serde::{Deserialize, Serialize};
 
 pub const INFO_PATH: &str = "/fleet/v1/info";
 pub const WATCH_PATH: &str = "/fleet/v1/watch";
 pub const CLAIMS_PATH: &str = "/fleet/v1/claims";
+pub const DRAIN_PATH: &str = "/fleet/v1/drain";
 
 /// A watch line is sent at least this often, so that a reader can tell a quiet SFU from a dead one.
 pub const WATCH_HEARTBEAT_SECONDS: u64 = 1;
@@ -22,6 +27,8 @@ pub const REFUSED_DRAINING: &str = "draining";
 /// How long a claim stands after it was last asked for. Long enough for the call to begin and every director to see it;
 /// short enough that nobody is sent to an old choice long after.
 pub const CLAIM_SECONDS: u64 = 30;
+/// Longest time a [`DrainOrder`] may give, in seconds: an hour.
+pub const MAX_DRAIN_SECONDS: u32 = 3600;
 /// Longest call name accepted, in bytes (LiveKit's limit of a room name).
 pub const MAX_CALL_NAME: usize = 256;
 
@@ -43,6 +50,9 @@ pub struct SfuStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_problem: Option<AddressProblem>,
     pub load: SfuLoad,
+    /// How its leaving stands, if it was asked to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
 }
 
 /// Whether an SFU takes new calls.
@@ -51,8 +61,45 @@ pub enum SfuState {
     /// No address to advertise yet.
     Starting,
     Active,
-    /// Has ended its calls, whose clients it asked to come again, and refuses every join: another SFU is to take them.
+    /// Takes no new calls. Those it has go on, and may be joined, until they end or are sent elsewhere: see
+    /// [`SfuStatus::drain`].
     Draining,
+}
+
+/// "Leave": take no new calls, and let go of those there are. Said again, it changes mode and deadline of a drain that
+/// is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainOrder {
+    pub mode: DrainMode,
+    /// Seconds from now after which what is left is sent elsewhere all at once; at most [`MAX_DRAIN_SECONDS`]. 0: at
+    /// once.
+    pub within_seconds: u32,
+}
+
+/// What becomes of the calls of an SFU that leaves, until its deadline. New calls go elsewhere in either mode, and
+/// people may join those that are still here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainMode {
+    /// They go on until they end.
+    Wait,
+    /// They are sent elsewhere, call by call, small ones first.
+    Move,
+}
+
+/// How an SFU's leaving stands. It is empty when `calls_left` is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    pub mode: DrainMode,
+    /// When it was asked first, in seconds since 1970 by the SFU's clock.
+    pub since: i64,
+    /// When what is left is sent elsewhere all at once, by the same clock.
+    pub deadline: i64,
+    /// Calls that are still here.
+    pub calls_left: u32,
+    /// Calls sent elsewhere since it was asked.
+    pub calls_moved: u32,
 }
 
 /// One address offered to clients.
@@ -106,8 +153,23 @@ pub enum FleetEvent {
     CallStarted { call: String },
     /// A call ended here.
     CallEnded { call: String },
+    /// "Take this call": it leaves this SFU for another, which the directors choose. `CallEnded` follows it, for
+    /// directors that do not know this line or its means.
+    TakeCall {
+        call: String,
+        /// How many come with it, so that they are counted where it goes before they are there.
+        people: u32,
+        means: Means,
+    },
     /// State, address or load changed; also the heartbeat.
     Status { status: SfuStatus },
+}
+
+/// How a call goes to another SFU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Means {
+    /// Its people were asked to connect anew. The first of them to join places the call, and the others follow.
+    Reconnect,
 }
 
 /// "This call is to live at that SFU." The first claim of a name wins, for [`CLAIM_SECONDS`].

@@ -10,6 +10,8 @@ pub mod label {
     pub const REVISION: &str = "callscluster.io/revision";
     /// Port slot of an SFU Deployment: `0` or `1`.
     pub const SLOT: &str = "callscluster.io/slot";
+    /// On an SFU's pod that may be evicted: its SFU has no calls and takes none. The disruption budget leaves it out.
+    pub const EVICTABLE: &str = "callscluster.io/evictable";
     pub const NAME_VALUE: &str = "calls";
     pub const MANAGED_BY_VALUE: &str = "calls-operator";
     pub const COMPONENT_SFU: &str = "sfu";
@@ -23,6 +25,10 @@ pub mod annotation {
     /// On an SFU's or director's pod: hash of the mounted files the operator wrote last. Changing it makes the kubelet
     /// refresh the mounted files at once instead of at its next sync (up to a minute).
     pub const CONFIG_HASH: &str = "callscluster.io/config-hash";
+    /// On an SFU's pod: when it was asked to leave, as RFC 3339 writes it.
+    pub const LEAVING_SINCE: &str = "callscluster.io/leaving-since";
+    /// Kubernetes' own: of the pods of a ReplicaSet, those with the lowest go first.
+    pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 }
 
 /// Environment variables the operator sets in SFU and director pods.
@@ -75,10 +81,9 @@ pub mod port_name {
 /// new SFU can stand on the same node at once.
 pub const SLOTS: u16 = 2;
 
-/// How long an SFU that is told to go (SIGTERM) waits for its people to be gone: it ends its calls at once and asks their
-/// clients to come again, together, elsewhere. Well below the ten minutes that drains of nodes
-/// are patient; a pod's grace period is this and a margin.
-pub const DRAIN_SECONDS: u32 = 60;
+/// How long an SFU that leaves may take, unless the spec says otherwise: after it, calls that are left are moved all at
+/// once. Below the ten minutes that drains of nodes are patient.
+pub const DRAIN_SECONDS: u32 = 480;
 
 /// Exit status of an SFU that found one of its ports taken by another program. Which one, as a sentence, is in its
 /// termination message (`/dev/termination-log`).

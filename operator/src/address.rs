@@ -7,13 +7,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use fleet::config::{AddressSource, AdvertisePlan};
 use fleet::names::annotation::NODE_ADDRESS;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use thiserror::Error;
 
 use crate::api::{AdvertiseSpec, Source};
 
-/// What is known of a node's addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is known of a node: its addresses, and whether it takes pods.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeFacts {
     pub name: String,
     /// Value of the annotation [`NODE_ADDRESS`], unchecked.
@@ -23,6 +23,9 @@ pub struct NodeFacts {
     /// All of them, the one the kubelet gives to pods first. One may be the internal side of a pair without being one that
     /// media can be sent to.
     pub internal_ips: Vec<IpAddr>,
+    /// It takes no new pods (`kubectl cordon`).
+    pub is_cordoned: bool,
+    pub taints: Vec<Taint>,
 }
 
 impl NodeFacts {
@@ -38,6 +41,8 @@ impl NodeFacts {
             annotation: node.metadata.annotations.as_ref().and_then(|all| all.get(NODE_ADDRESS).cloned()),
             external_ip: of_type("ExternalIP").find_map(media_address),
             internal_ips: of_type("InternalIP").collect(),
+            is_cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
+            taints: node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks SFUs how they are: `GET /fleet/v1/info` over mutually authenticated TLS, in bounded time.
+//! Asks SFUs how they are, and to leave: the fleet API over mutually authenticated TLS, in bounded time.
 //!
 //! The SFU is reached by the address of its node, but must show a certificate of the fleet's authority with the name of
 //! its role: an address is not in certificates, because it may change hands.
@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::api::{INFO_PATH, SfuStatus};
+use fleet::api::{DRAIN_PATH, DrainOrder, INFO_PATH, SfuStatus};
 use fleet::names::tls_name;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -28,7 +28,7 @@ pub const INFO_LIMIT: Duration = Duration::from_secs(2);
 /// Longest answer read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Why an SFU did not say how it is.
+/// Why an SFU did not answer.
 #[derive(Debug, Error)]
 pub enum FleetError {
     #[error("the operator's fleet certificate is unusable")]
@@ -43,7 +43,7 @@ pub enum FleetError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the answer is {0}")]
     Status(StatusCode),
-    #[error("the answer is no SFU status")]
+    #[error("what was to be sent or came as an answer is no JSON of the fleet API")]
     Json(#[source] serde_json::Error),
     #[error("no answer within {} s", INFO_LIMIT.as_secs())]
     TooSlow,
@@ -84,11 +84,33 @@ impl FleetClient {
 
     /// What the SFU at `address` says of itself.
     pub async fn info(&self, address: IpAddr, port: u16) -> Result<SfuStatus, FleetError> {
-        let exchange = self.exchange(SocketAddr::new(address, port));
+        let answer = self.ask(SocketAddr::new(address, port), Method::GET, INFO_PATH, Bytes::new()).await?;
+        serde_json::from_slice(&answer).map_err(FleetError::Json)
+    }
+
+    /// Has the SFU at `address` leave.
+    pub async fn drain(&self, address: IpAddr, port: u16, order: DrainOrder) -> Result<(), FleetError> {
+        let body = serde_json::to_vec(&order).map_err(FleetError::Json)?;
+        self.ask(SocketAddr::new(address, port), Method::POST, DRAIN_PATH, body.into()).await.map(drop)
+    }
+
+    /// Has the SFU at `address` stay after all.
+    pub async fn undrain(&self, address: IpAddr, port: u16) -> Result<(), FleetError> {
+        self.ask(SocketAddr::new(address, port), Method::DELETE, DRAIN_PATH, Bytes::new()).await.map(drop)
+    }
+
+    async fn ask(&self, address: SocketAddr, method: Method, path: &str, body: Bytes) -> Result<Bytes, FleetError> {
+        let exchange = self.exchange(address, method, path, body);
         tokio::time::timeout(INFO_LIMIT, exchange).await.unwrap_or(Err(FleetError::TooSlow))
     }
 
-    async fn exchange(&self, address: SocketAddr) -> Result<SfuStatus, FleetError> {
+    async fn exchange(
+        &self,
+        address: SocketAddr,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, FleetError> {
         let stream = TcpStream::connect(address).await.map_err(FleetError::Connect)?;
         let name =
             ServerName::try_from(tls_name::SFU).map_err(|error| FleetError::Connect(std::io::Error::other(error)))?;
@@ -102,16 +124,19 @@ impl FleetClient {
             }
         });
         let _abort = AbortOnDrop(connection.abort_handle());
-        let request = Request::get(INFO_PATH)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, tls_name::SFU)
-            .body(Empty::<Bytes>::new())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
             .map_err(|error| FleetError::Body(error.into()))?;
         let response = sender.send_request(request).await.map_err(FleetError::Http)?;
-        if response.status() != StatusCode::OK {
+        if !response.status().is_success() {
             return Err(FleetError::Status(response.status()));
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(FleetError::Body)?;
-        serde_json::from_slice(&body.to_bytes()).map_err(FleetError::Json)
+        Ok(body.to_bytes())
     }
 }
 
@@ -128,67 +153,16 @@ impl Drop for AbortOnDrop {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use fleet::api::{SfuLoad, SfuState};
-    use hyper::Response;
-    use hyper::service::service_fn;
+    use fleet::api::{DrainMode, SfuState};
     use k8s_openapi::jiff::Timestamp;
-    use rustls::ServerConfig;
-    use rustls::server::WebPkiClientVerifier;
-    use tokio::net::TcpListener;
-    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::certificates::{FleetCertificates, Stored};
+    use crate::cluster::fake_sfu::FakeSfu;
     use crate::name::Role;
 
     fn certificates() -> FleetCertificates {
         FleetCertificates::ensure(&Stored::default(), Timestamp::now()).unwrap()
-    }
-
-    fn status() -> SfuStatus {
-        SfuStatus {
-            name: "blue-sfu-1".into(),
-            node: "node-a".into(),
-            version: "1".into(),
-            state: SfuState::Active,
-            candidates: Vec::new(),
-            address_problem: None,
-            load: SfuLoad::default(),
-        }
-    }
-
-    /// A server on loopback that shows the certificate of `role` and wants one of the same authority. Its port.
-    async fn serve(certificates: &FleetCertificates, role: Role) -> u16 {
-        let leaf = &certificates.leaves[&role];
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(leaf.bundle.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(leaf.credential.cert.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(leaf.credential.key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(stream) = acceptor.accept(stream).await else { continue };
-                let answer = service_fn(async |request: Request<hyper::body::Incoming>| {
-                    assert_eq!(request.uri().path(), INFO_PATH);
-                    let body = serde_json::to_string(&status()).unwrap_or_default();
-                    Ok::<_, std::convert::Infallible>(Response::new(body))
-                });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-            }
-        });
-        port
     }
 
     async fn ask(asking: &FleetCertificates, port: u16) -> Result<SfuStatus, FleetError> {
@@ -199,20 +173,32 @@ mod tests {
     #[tokio::test]
     async fn an_sfu_of_the_fleet_answers_whatever_its_address() {
         let certificates = certificates();
-        let port = serve(&certificates, Role::Sfu).await;
-        assert_eq!(ask(&certificates, port).await.unwrap(), status());
+        let sfu = FakeSfu::start(&certificates, Role::Sfu, "blue-sfu-1").await;
+        assert_eq!(ask(&certificates, sfu.port).await.unwrap(), sfu.status());
+    }
+
+    #[tokio::test]
+    async fn an_sfu_is_asked_to_leave_and_to_stay() {
+        let certificates = certificates();
+        let sfu = FakeSfu::start(&certificates, Role::Sfu, "blue-sfu-1").await;
+        let client = FleetClient::new(&certificates.leaves[&Role::Operator]).unwrap();
+        let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480 };
+        client.drain(Ipv4Addr::LOCALHOST.into(), sfu.port, order).await.unwrap();
+        assert_eq!((sfu.status().state, sfu.status().drain.unwrap().mode), (SfuState::Draining, DrainMode::Move));
+        client.undrain(Ipv4Addr::LOCALHOST.into(), sfu.port).await.unwrap();
+        assert_eq!((sfu.status().state, sfu.status().drain), (SfuState::Active, None));
     }
 
     #[tokio::test]
     async fn another_role_does_not_pass_for_an_sfu() {
         let certificates = certificates();
-        let port = serve(&certificates, Role::Director).await;
-        assert!(matches!(ask(&certificates, port).await, Err(FleetError::Connect(_))));
+        let sfu = FakeSfu::start(&certificates, Role::Director, "blue-sfu-1").await;
+        assert!(matches!(ask(&certificates, sfu.port).await, Err(FleetError::Connect(_))));
     }
 
     #[tokio::test]
     async fn an_sfu_of_another_fleet_is_not_believed() {
-        let port = serve(&certificates(), Role::Sfu).await;
-        assert!(matches!(ask(&certificates(), port).await, Err(FleetError::Connect(_))));
+        let sfu = FakeSfu::start(&certificates(), Role::Sfu, "blue-sfu-1").await;
+        assert!(matches!(ask(&certificates(), sfu.port).await, Err(FleetError::Connect(_))));
     }
 }

@@ -10,7 +10,7 @@ use fleet::names::label;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeSpec, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -190,15 +190,19 @@ where
     store
 }
 
-/// Watches Nodes. Their changes (a heartbeat every few seconds each) trigger nothing: an address that moved is seen at
-/// the next resync.
+/// Watches Nodes. Their changes (a heartbeat every few seconds each) trigger nothing: an address that moved, or a node
+/// that was cordoned, is seen at the next resync.
 fn watch_nodes(client: &Client) -> Store<Node> {
     let (store, writer) = reflector::store();
     let changes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
         .modify(|node| {
             forget_bulk(node);
-            // Only addresses, labels and annotations are read; the rest is most of a Node.
-            node.spec = None;
+            // Only addresses, labels, annotations and whether it takes pods are read; the rest is most of a Node.
+            node.spec = node.spec.take().map(|spec| NodeSpec {
+                unschedulable: spec.unschedulable,
+                taints: spec.taints,
+                ..NodeSpec::default()
+            });
             if let Some(status) = &mut node.status {
                 status.images = None;
                 status.conditions = None;

@@ -112,8 +112,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PORT", default_value_t = 9444, help_heading = "In a cluster")]
     pub health_port: u16,
 
-    /// Longest wait after SIGTERM for people to be sent elsewhere, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "In a cluster")]
+    /// Longest time after SIGTERM, in seconds. Calls that leave one by one already go on doing so; others are sent
+    /// elsewhere at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = fleet::names::DRAIN_SECONDS.into(), help_heading = "In a cluster")]
     pub drain_seconds: u64,
 
     /// Name of this SFU in the fleet.

@@ -4,7 +4,8 @@
 //! - a `tokio::sync::watch` channel with its [`SfuStatus`], written when state or addresses change and about once a
 //!   second with the load; every write becomes a line for every reader;
 //! - a [`RunningCalls`], told when a call begins and ends, on the thread that decides it;
-//! - a function that says whether a claim's token opens its call ([`super::admit`]).
+//! - a function that says whether a claim's token opens its call ([`super::admit`]);
+//! - a function that has it leave, or stay after all.
 //!
 //! The router holds no connection's identity: [`super::tls`] lets in only who may be here. Merge [`router`] into the
 //! SFU's own router and give the whole to [`super::tls::serve`].
@@ -21,7 +22,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fleet::api::{
-    CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, MAX_CALL_NAME, Placement, SfuStatus, WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
+    CLAIMS_PATH, Claim, DRAIN_PATH, DrainOrder, FleetEvent, INFO_PATH, MAX_CALL_NAME, MAX_DRAIN_SECONDS, Means,
+    Placement, SfuStatus, WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
 };
 use futures_util::stream;
 use tokio::sync::{broadcast, watch};
@@ -65,6 +67,16 @@ impl RunningCalls {
         }
     }
 
+    /// The call was sent to another SFU by these means, with so many people.
+    pub fn sent_away(&self, call: &str, people: u32, means: Means) {
+        let mut names = self.names();
+        if names.remove(call) {
+            let call = call.to_owned();
+            self.tell(&names, FleetEvent::TakeCall { call: call.clone(), people, means });
+            self.tell(&names, FleetEvent::CallEnded { call });
+        }
+    }
+
     pub fn contains(&self, call: &str) -> bool {
         self.names().contains(call)
     }
@@ -93,6 +105,16 @@ type Admit = dyn Fn(&Claim) -> Result<(), NotAdmitted> + Send + Sync;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAdmitted(pub String);
 
+/// What the operator asks of an SFU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    ToLeave(DrainOrder),
+    ToStay,
+}
+
+/// Carries out what is asked, soon.
+type CarryOut = dyn Fn(Asked) + Send + Sync;
+
 /// What the fleet API reads and does. Cheap to clone.
 #[derive(Clone)]
 pub struct FleetHandle {
@@ -100,6 +122,7 @@ pub struct FleetHandle {
     calls: Arc<RunningCalls>,
     claims: Arc<Mutex<ClaimTable>>,
     admit: Arc<Admit>,
+    carry_out: Arc<CarryOut>,
 }
 
 impl std::fmt::Debug for FleetHandle {
@@ -113,8 +136,9 @@ impl FleetHandle {
         status: watch::Receiver<SfuStatus>,
         calls: Arc<RunningCalls>,
         admit: impl Fn(&Claim) -> Result<(), NotAdmitted> + Send + Sync + 'static,
+        carry_out: impl Fn(Asked) + Send + Sync + 'static,
     ) -> Self {
-        Self { status, calls, claims: Arc::default(), admit: Arc::new(admit) }
+        Self { status, calls, claims: Arc::default(), admit: Arc::new(admit), carry_out: Arc::new(carry_out) }
     }
 }
 
@@ -124,6 +148,7 @@ pub fn router(handle: FleetHandle) -> Router {
         .route(INFO_PATH, get(info))
         .route(WATCH_PATH, get(watch_stream))
         .route(CLAIMS_PATH, post(claim))
+        .route(DRAIN_PATH, post(leave).delete(stay))
         .layer(DefaultBodyLimit::max(MAX_CLAIM_BYTES))
         .with_state(handle)
 }
@@ -149,6 +174,20 @@ async fn claim(State(handle): State<FleetHandle>, Json(claim): Json<Claim>) -> R
         Ok(sfu) => Json(Placement { call, sfu, running: false }).into_response(),
         Err(full) => (StatusCode::SERVICE_UNAVAILABLE, full.to_string()).into_response(),
     }
+}
+
+async fn leave(State(handle): State<FleetHandle>, Json(order): Json<DrainOrder>) -> Response {
+    if order.within_seconds > MAX_DRAIN_SECONDS {
+        let why = format!("withinSeconds is at most {MAX_DRAIN_SECONDS}");
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    }
+    (handle.carry_out)(Asked::ToLeave(order));
+    StatusCode::ACCEPTED.into_response()
+}
+
+async fn stay(State(handle): State<FleetHandle>) -> StatusCode {
+    (handle.carry_out)(Asked::ToStay);
+    StatusCode::ACCEPTED
 }
 
 async fn watch_stream(State(handle): State<FleetHandle>) -> Response {

@@ -20,4 +20,5 @@ mod page;
 pub mod program;
 pub mod serve;
 pub mod tls;
+pub mod turned_away;
 pub mod worker;

@@ -124,7 +124,9 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
 
     let in_force = core.app.keys.clone();
     let admit = move |claim: &Claim| admit::admit(claim, &in_force);
-    let handle = FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit);
+    let control = core.control.clone();
+    let handle =
+        FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit, move |asked| control.ask(asked));
     let router = app::router(core.app.clone()).merge(fleet_api::router(handle));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let front = tokio::spawn(tls::serve(https, server_tls, router, async {
@@ -185,6 +187,7 @@ async fn start(
         candidates: Vec::new(),
         address_problem: None,
         load: SfuLoad::default(),
+        drain: None,
     };
     let (status_sender, status) = watch::channel(status);
     let running = Arc::<RunningCalls>::default();
@@ -203,12 +206,13 @@ async fn start(
     Ok(Core { app, control, status, running, workers, stun_answers, metrics })
 }
 
-/// Sends everybody elsewhere and waits until they are gone, or for `limit`.
+/// Sends everybody elsewhere and waits until they are gone, or for `limit` and a little: what is left then is sent away
+/// at its end.
 async fn drain(core: &Core, limit: Duration) {
-    core.control.drain();
+    core.control.stop(limit);
     let mut status = core.status.clone();
     let empty = status.wait_for(|status| status.state == SfuState::Draining && status.load.calls == 0);
-    if timeout(limit, empty).await.is_err() {
+    if timeout(limit + FAREWELL, empty).await.is_err() {
         tracing::warn!(seconds = limit.as_secs(), "stopping with calls that did not leave in time");
     }
     tokio::time::sleep(FAREWELL).await;

@@ -1,8 +1,9 @@
 //! The control port in a cluster: HTTPS with client certificates, because a host-network port is everybody's.
 //!
 //! In: a listener, a certificate directory that is read again when it changes, the SFU's whole router. Out: requests,
-//! each with a [`Peer`] in its extensions, of callers who may make them: the fleet API serves director and operator,
-//! everything else (signalling, page, server API) the director alone, which passes clients' requests on.
+//! each with a [`Peer`] in its extensions, of callers who may make them: the fleet API serves director and operator (an
+//! SFU's leaving the operator alone), everything else (signalling, page, server API) the director alone, which passes
+//! clients' requests on.
 //!
 //! To wire it:
 //! ```ignore
@@ -19,6 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fleet::api::DRAIN_PATH;
 use fleet::tls::{RELOAD_SECONDS, Reloading, Role, role_of};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -82,10 +84,11 @@ pub async fn serve(
     }
 }
 
-/// Whether a caller with `role` may ask for `path`. What a director passes on for a client is never the fleet's own.
+/// Whether a caller with `role` may ask for `path`. What a director passes on for a client is never the fleet's own,
+/// and the operator alone has an SFU leave.
 fn may_ask(role: Role, path: &str, for_client: bool) -> bool {
     match (role, path.starts_with(FLEET_PREFIX)) {
-        (Role::Director, true) => !for_client,
+        (Role::Director, true) => !for_client && path != DRAIN_PATH,
         (Role::Director, false) | (Role::Operator, true) => true,
         (Role::Operator, false) => false,
     }

@@ -120,7 +120,7 @@ fn every_reason_the_code_sets_is_in_troubleshooting_and_no_other() {
 fn every_condition_has_its_section_in_troubleshooting() {
     let problem = code("operator/src/cluster/problem.rs");
     let conditions: Vec<&str> = between(&problem, " => \"", "\"").collect();
-    assert_eq!(conditions.len(), 5, "{conditions:?}");
+    assert_eq!(conditions.len(), 6, "{conditions:?}");
     for condition in conditions {
         assert_says("docs/troubleshooting.md", &format!("\n## `{condition}`\n"));
     }
@@ -182,8 +182,9 @@ fn readme_names_the_ports_of_development() {
 
 #[test]
 fn documents_name_the_limits_of_draining_holding_and_speaking() {
-    assert_says("docs/troubleshooting.md", &format!("after {DRAIN_SECONDS} seconds"));
-    assert_says("docs/operating.md", &format!("after {DRAIN_SECONDS} seconds"));
+    for document in ["docs/troubleshooting.md", "docs/operating.md"] {
+        assert_says(document, &format!("after {DRAIN_SECONDS} seconds (`sfu.drainTimeoutSeconds`)"));
+    }
     let speakers = MediaConfig::default().max_active_speakers;
     assert_says("docs/operating.md", &format!("at most `media.maxActiveSpeakers`, {speakers} by default"));
     let trip = read("director/src/trip.rs");

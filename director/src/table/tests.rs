@@ -23,6 +23,7 @@ fn status(name: &str, state: SfuState) -> SfuStatus {
         candidates: Vec::new(),
         address_problem: None,
         load: SfuLoad::default(),
+        drain: None,
     }
 }
 
@@ -53,6 +54,11 @@ impl Bench {
 
     fn ended(&mut self, n: u16, call: &str) -> Effects {
         self.table.heard(&at(n), FleetEvent::CallEnded { call: call.into() }, self.now)
+    }
+
+    fn take(&mut self, n: u16, call: &str, people: u32) -> Effects {
+        let take = FleetEvent::TakeCall { call: call.into(), people, means: Means::Reconnect };
+        self.table.heard(&at(n), take, self.now)
     }
 
     fn reports(&mut self, n: u16, state: SfuState) -> Effects {
@@ -202,14 +208,34 @@ fn only_active_sfus_take_new_calls_and_all_that_are_heard_register() {
 fn a_reservation_counts_until_a_report_includes_it() {
     let mut bench = Bench::listing(&[1]);
     let _ = bench.snapshot(1, &[]);
-    bench.table.reserve(&at(1), bench.now);
+    bench.table.reserve(&at(1), "standup", bench.now);
     bench.now += SECOND / 2;
-    bench.table.reserve(&at(1), bench.now);
+    bench.table.reserve(&at(1), "standup", bench.now);
     let _ = bench.reports(1, SfuState::Active);
     assert_eq!(bench.candidates(), [(1, 2)]);
     bench.now += SECOND / 2;
     let _ = bench.reports(1, SfuState::Active);
     assert_eq!(bench.candidates(), [(1, 1)]);
+}
+
+#[test]
+fn a_call_that_leaves_is_counted_whole_where_it_goes_and_once() {
+    let mut bench = Bench::listing(&[1, 2]);
+    let _ = bench.snapshot(1, &["standup"]);
+    let _ = bench.snapshot(2, &[]);
+    let effects = bench.take(1, "standup", 30);
+    assert!(effects.routing);
+    assert_eq!(bench.table.locate("standup"), Location::Unknown);
+    bench.table.reserve(&at(1), "standup", bench.now);
+    assert_eq!(bench.candidates(), [(1, 1), (2, 0)], "a join that has not heard of it");
+    bench.table.reserve(&at(2), "standup", bench.now);
+    bench.table.reserve(&at(2), "standup", bench.now);
+    assert_eq!(bench.candidates(), [(1, 1), (2, 31)]);
+
+    let _ = bench.take(1, "retro", 30);
+    let _ = bench.pass(EXPECTED);
+    bench.table.reserve(&at(2), "retro", bench.now);
+    assert_eq!(bench.candidates(), [(1, 1), (2, 32)], "nobody came for so long that it is another call");
 }
 
 #[test]

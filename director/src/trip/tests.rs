@@ -19,6 +19,7 @@ fn snapshot(n: u16, state: SfuState, calls: &[&str]) -> FleetEvent {
             candidates: Vec::new(),
             address_problem: None,
             load: SfuLoad { participants: n.into(), ..SfuLoad::default() },
+            drain: None,
         },
         calls: calls.iter().map(|call| (*call).to_owned()).collect(),
     }

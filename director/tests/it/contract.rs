@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use calls_director::connect::{ConnectError, Connector};
 use fleet::api::{
-    AccessToken, CLAIMS_PATH, Claim, FleetEvent, INFO_PATH, Placement, SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS,
-    WATCH_PATH,
+    AccessToken, CLAIMS_PATH, Claim, DRAIN_PATH, DrainMode, DrainOrder, FleetEvent, INFO_PATH, Means, Placement,
+    SfuState, SfuStatus, WATCH_HEARTBEAT_SECONDS, WATCH_PATH,
 };
 use fleet::names::tls_name;
 use http_body_util::{BodyExt, Either, Empty, Full};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::certificates::Certificates;
 use crate::fake_sfu::FakeSfu;
 use crate::fleet_bench::{token_for, within};
+use crate::sfu::fleet_api::Asked;
 
 /// A caller with a certificate of its own.
 pub struct Caller {
@@ -77,6 +78,12 @@ async fn the_watch_stream_begins_with_a_snapshot_and_tells_every_change() {
     sfu.calls.ended("standup");
     assert_eq!(line(&mut stream).await, FleetEvent::CallStarted { call: "retro".into() });
     assert_eq!(line(&mut stream).await, FleetEvent::CallEnded { call: "standup".into() });
+    // A director that does not know the first of two lines goes by the second.
+    sfu.calls.sent_away("retro", 7, Means::Reconnect);
+    sfu.calls.sent_away("retro", 7, Means::Reconnect);
+    let take = FleetEvent::TakeCall { call: "retro".into(), people: 7, means: Means::Reconnect };
+    assert_eq!(line(&mut stream).await, take);
+    assert_eq!(line(&mut stream).await, FleetEvent::CallEnded { call: "retro".into() });
     sfu.report(|status| status.load.participants = 7);
     let FleetEvent::Status { status } = line(&mut stream).await else { panic!("no status") };
     assert_eq!(status.load.participants, 7);
@@ -111,7 +118,7 @@ async fn a_registrar_answers_the_first_choice_and_its_own_calls_first_of_all() {
 }
 
 #[tokio::test]
-async fn the_operator_reads_and_nothing_else() {
+async fn the_operator_reads_and_has_sfus_leave_and_nothing_else() {
     let certificates = Certificates::new();
     let sfu = FakeSfu::start(&certificates, "sfu-a").await;
     let operator = Caller::named(&certificates, tls_name::OPERATOR);
@@ -121,6 +128,20 @@ async fn the_operator_reads_and_nothing_else() {
     for path in ["/", "/rtc", "/twirp/livekit.RoomService/ListRooms"] {
         assert_eq!(operator.send(&sfu, Method::GET, path, None).await.status(), StatusCode::FORBIDDEN, "{path}");
     }
+    let leave = r#"{"mode":"Move","withinSeconds":480}"#;
+    for (method, body, status) in [
+        (Method::POST, Some(leave), StatusCode::ACCEPTED),
+        (Method::POST, Some(r#"{"mode":"Move","withinSeconds":3601}"#), StatusCode::BAD_REQUEST),
+        (Method::DELETE, None, StatusCode::ACCEPTED),
+    ] {
+        assert_eq!(operator.send(&sfu, method.clone(), DRAIN_PATH, body).await.status(), status, "{method} {body:?}");
+    }
+    let director = Caller::named(&certificates, tls_name::DIRECTOR);
+    for (method, body) in [(Method::POST, Some(leave)), (Method::DELETE, None)] {
+        assert_eq!(director.send(&sfu, method, DRAIN_PATH, body).await.status(), StatusCode::FORBIDDEN);
+    }
+    let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480 };
+    assert_eq!(*sfu.asked.lock().unwrap(), [Asked::ToLeave(order), Asked::ToStay]);
 }
 
 #[tokio::test]

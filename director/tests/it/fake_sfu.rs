@@ -1,7 +1,7 @@
 //! An SFU without media: the real fleet API and listener, and a websocket that says who it is and echoes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use calls_director::sfu_address::SfuAddress;
-use fleet::api::{Claim, REFUSED_DRAINING, REFUSED_HEADER, SfuLoad, SfuState, SfuStatus};
+use fleet::api::{Claim, Means, REFUSED_DRAINING, REFUSED_HEADER, SfuLoad, SfuState, SfuStatus};
 use fleet::names::tls_name;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -20,13 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Certificates;
 use crate::fleet_bench::is_signed;
-use crate::sfu::fleet_api::{self, FleetHandle, NotAdmitted, RunningCalls};
+use crate::sfu::fleet_api::{self, Asked, FleetHandle, NotAdmitted, RunningCalls};
 use crate::sfu::tls;
 
 pub struct FakeSfu {
     pub name: String,
     pub address: SfuAddress,
     pub calls: Arc<RunningCalls>,
+    /// What the operator asked of it.
+    pub asked: Arc<Mutex<Vec<Asked>>>,
     status: watch::Sender<SfuStatus>,
     refusing: Arc<AtomicBool>,
     dispersed: CancellationToken,
@@ -65,6 +67,7 @@ impl FakeSfu {
             candidates: Vec::new(),
             address_problem: None,
             load: SfuLoad::default(),
+            drain: None,
         });
         let calls = Arc::new(RunningCalls::default());
         let served = Served {
@@ -75,17 +78,20 @@ impl FakeSfu {
             dispersed: CancellationToken::new(),
             killed: CancellationToken::new(),
         };
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
+        let told = Arc::clone(&asked);
+        let carry_out = move |asked| told.lock().unwrap().push(asked);
         let (refusing, dispersed, killed) = (served.refusing.clone(), served.dispersed.clone(), served.killed.clone());
         let app = Router::new()
             .route("/rtc", get(join))
             .fallback(any(echo))
             .with_state(served)
-            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), admit)));
+            .merge(fleet_api::router(FleetHandle::new(status.subscribe(), calls.clone(), admit, carry_out)));
         let address = listener.local_addr().unwrap().into();
         let stop = killed.clone();
         let tls = certificates.server(tls_name::SFU);
         tokio::spawn(async move { tls::serve(listener, tls, app, stop.cancelled_owned()).await });
-        Self { name: name.into(), address, calls, status, refusing, dispersed, killed }
+        Self { name: name.into(), address, calls, asked, status, refusing, dispersed, killed }
     }
 
     /// Changes what it says of itself.
@@ -98,7 +104,7 @@ impl FakeSfu {
     pub fn drain(&self, calls: &[&str]) {
         self.refusing.store(true, Ordering::Relaxed);
         for call in calls {
-            self.calls.ended(call);
+            self.calls.sent_away(call, 2, Means::Reconnect);
         }
         self.dispersed.cancel();
     }

@@ -13,10 +13,11 @@ use calls_director::sfu_address::SfuAddress;
 use calls_director::table::Table;
 use calls_director::trip::{Decision, HOLD, Trip};
 use calls_director::wanted::Wanted;
-use fleet::api::{AccessToken, Claim, FleetEvent, Placement, SfuLoad, SfuState, SfuStatus};
+use fleet::api::{AccessToken, Claim, FleetEvent, Means, Placement, SfuLoad, SfuState, SfuStatus};
 use proptest::prelude::*;
 
 use crate::sfu::claims::ClaimTable;
+use crate::sfu::turned_away::TurnedAway;
 
 const CALLS: usize = 4;
 const STEP: Duration = Duration::from_millis(1);
@@ -30,6 +31,7 @@ struct World {
 
 struct Sfu {
     claims: ClaimTable,
+    turned_away: TurnedAway,
     calls: BTreeSet<String>,
     draining: bool,
     alive: bool,
@@ -86,7 +88,13 @@ impl World {
     }
 
     fn add_sfu(&mut self) {
-        self.sfus.push(Sfu { claims: ClaimTable::default(), calls: BTreeSet::new(), draining: false, alive: true });
+        self.sfus.push(Sfu {
+            claims: ClaimTable::default(),
+            turned_away: TurnedAway::default(),
+            calls: BTreeSet::new(),
+            draining: false,
+            alive: true,
+        });
     }
 
     fn status(&self, sfu: usize) -> SfuStatus {
@@ -98,6 +106,7 @@ impl World {
             candidates: Vec::new(),
             address_problem: None,
             load: SfuLoad { calls: self.sfus[sfu].calls.len().try_into().unwrap(), ..SfuLoad::default() },
+            drain: None,
         }
     }
 
@@ -135,13 +144,10 @@ impl World {
     fn step(&mut self, kind: u8, which: u8, what: u8) {
         self.now += STEP;
         let (which, what) = (usize::from(which), usize::from(what));
-        match kind % 16 {
+        match kind % 19 {
             0..=2 => {
-                let call = format!("call-{}", what % CALLS);
-                let trip =
-                    Trip::new(Wanted::Join { call: call.clone(), token: AccessToken::default() }, self.now + HOLD);
                 let director = which % self.directors.len();
-                self.joins.push(Join { director, call, trip, stage: Stage::Deciding });
+                self.join(director, format!("call-{}", what % CALLS));
             }
             3..=9 => self.advance(which),
             10 | 11 => self.deliver(which, what),
@@ -153,25 +159,58 @@ impl World {
             15 if self.is_quiet() && self.sfus.iter().filter(|sfu| sfu.alive && !sfu.draining).count() > 1 => {
                 self.drain(which % self.sfus.len());
             }
+            16 | 17 => self.send_away(which, what),
+            // Without waiting for anything that is under way: this one SFU comes back before it has gone.
+            18 => self.stay(which % self.sfus.len()),
             _ => {}
         }
     }
 
     fn kill(&mut self, sfu: usize) {
-        if self.sfus[sfu].alive {
+        // Somebody is left who takes calls.
+        let takes = |n: usize| n != sfu && self.sfus[n].alive && !self.sfus[n].draining;
+        if self.sfus[sfu].alive && (0..self.sfus.len()).any(takes) {
             self.sfus[sfu].alive = false;
             self.sfus[sfu].calls.clear();
             self.tell_all(sfu, None);
         }
     }
 
+    /// From now on it takes no new calls; those it has go on.
     fn drain(&mut self, sfu: usize) {
         self.sfus[sfu].draining = true;
-        for call in std::mem::take(&mut self.sfus[sfu].calls) {
-            self.tell_all(sfu, Some(&FleetEvent::CallEnded { call }));
-        }
         let status = self.status(sfu);
         self.tell_all(sfu, Some(&FleetEvent::Status { status }));
+    }
+
+    /// One call of an SFU that drains goes elsewhere: its people join again, through any director.
+    fn send_away(&mut self, which: usize, what: usize) {
+        let draining: Vec<_> = (0..self.sfus.len()).filter(|sfu| self.sfus[*sfu].draining).collect();
+        let Some(sfu) = draining.get(which % draining.len().max(1)).copied() else { return };
+        let n = self.sfus[sfu].calls.len();
+        let Some(call) = self.sfus[sfu].calls.iter().nth(what % n.max(1)).cloned() else { return };
+        self.sfus[sfu].calls.remove(&call);
+        self.sfus[sfu].turned_away.note(&call, self.now);
+        let take = FleetEvent::TakeCall { call: call.clone(), people: 2, means: Means::Reconnect };
+        self.tell_all(sfu, Some(&take));
+        self.tell_all(sfu, Some(&FleetEvent::CallEnded { call: call.clone() }));
+        for person in 0..2 {
+            self.join((which + person) % self.directors.len(), call.clone());
+        }
+    }
+
+    /// It takes new calls again.
+    fn stay(&mut self, sfu: usize) {
+        if std::mem::take(&mut self.sfus[sfu].draining) {
+            let status = self.status(sfu);
+            self.tell_all(sfu, Some(&FleetEvent::Status { status }));
+        }
+    }
+
+    fn join(&mut self, director: usize, call: String) {
+        let wanted = Wanted::Join { call: call.clone(), token: AccessToken::default() };
+        let trip = Trip::new(wanted, self.now + HOLD);
+        self.joins.push(Join { director, call, trip, stage: Stage::Deciding });
     }
 
     /// One line of one stream arrives.
@@ -203,7 +242,7 @@ impl World {
                 let Director { table, .. } = &mut self.directors[join.director];
                 match join.trip.decide(table, 0, self.now) {
                     Decision::Go(address, _) => {
-                        table.reserve(&address, self.now);
+                        table.reserve(&address, &join.call, self.now);
                         Stage::Sent(sfu_at(&address))
                     }
                     Decision::Claim(round) => next_of(round, &mut join.trip),
@@ -244,7 +283,11 @@ impl World {
             let _ = self.directors[join.director].table.refused(&address(sfu), self.now);
             return Stage::Deciding;
         }
-        if there.draining {
+        // As control decides it.
+        if !there.calls.contains(&join.call) && (there.draining || there.turned_away.contains(&join.call, self.now)) {
+            if there.draining {
+                there.turned_away.note(&join.call, self.now);
+            }
             join.trip.was_refused(address(sfu));
             return Stage::Deciding;
         }
@@ -263,7 +306,13 @@ impl World {
     /// Everything on its way arrives.
     fn settle(&mut self) {
         for round in 0..200 {
-            self.now += Duration::from_millis(100);
+            self.now += Duration::from_millis(300);
+            for join in &mut self.joins {
+                // Whoever was held in vain comes again.
+                if matches!(join.stage, Stage::Deciding) && self.now >= join.trip.deadline {
+                    join.trip = Trip::new(join.trip.wanted.clone(), self.now + HOLD);
+                }
+            }
             for director in 0..self.directors.len() {
                 self.list(director);
                 for stream in 0..self.sfus.len() {

@@ -7,3 +7,5 @@ pub mod claims;
 pub mod fleet_api;
 #[path = "../../../sfu/src/tls.rs"]
 pub mod tls;
+#[path = "../../../sfu/src/turned_away.rs"]
+pub mod turned_away;

@@ -49,7 +49,7 @@ impl<'a> Example<'a> {
         self.kubectl.wait(&GET, limit, wanted)
     }
 
-    /// Waits until its status says of the spec as it is: Ready, nothing wrong, nothing going on.
+    /// Waits until its status says of the spec as it is: Ready, nothing wrong, nothing going on, nobody leaving.
     pub fn wait_settled(&self) -> Result<Value> {
         self.wait(SETTLED_LIMIT, |object| is_settled(object).then(|| object.clone()))
     }
@@ -81,6 +81,7 @@ pub fn is_settled(object: &Value) -> bool {
         && says("Ready", "True")
         && says("Progressing", "False")
         && says("Degraded", "False")
+        && says("Draining", "False")
         && says("PortsAllocated", "True")
         && says("AddressResolved", "True")
 }

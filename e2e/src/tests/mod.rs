@@ -12,6 +12,7 @@ mod garbage;
 mod holding;
 mod invitations;
 mod layers;
+mod leaving;
 mod monitor;
 mod moving;
 mod network;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Test> {
         layers::TESTS,
         moving::TESTS,
         fleet::TESTS,
+        leaving::TESTS,
         spec::TESTS,
         invitations::TESTS,
         monitor::TESTS,

@@ -7,11 +7,11 @@ mod spec;
 mod status;
 
 pub use spec::{
-    AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, LogLevel, MediaPorts, MediaSpec, Monitors,
-    NetworkMode, NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate, ResourceAmounts,
-    Resources, SfuSpec, Source, StunSpec, TcpSpec,
+    AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, DrainMode, LogLevel, MediaPorts, MediaSpec,
+    Monitors, NetworkMode, NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate,
+    ResourceAmounts, Resources, SfuSpec, Source, StunSpec, TcpSpec,
 };
-pub use status::{CallsClusterStatus, MAX_LISTED_SFUS, SfuEntry};
+pub use status::{CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, SfuEntry};
 
 /// API group of the custom resource.
 pub const GROUP: &str = "callscluster.io";

@@ -72,6 +72,15 @@ pub struct SfuSpec {
     /// Number of SFUs. One SFU of a CallsCluster fits on a node, two while pods are being replaced. Default: 1. Live.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// What becomes of the calls of an SFU that leaves, because fewer are wanted or another replaces it. `Move`: they
+    /// go to other SFUs one by one, small ones first; people in them reconnect. `Wait`: they go on until they end. In
+    /// either case it takes no new calls, and people may join those it has. Calls of an SFU on a cordoned node move.
+    /// Default: Move. Live.
+    pub drain: DrainMode,
+    /// Seconds an SFU that leaves may take; calls that are left then are moved all at once. A pod's grace period is
+    /// that of the time its template was made, and 15 seconds. Default: 480. Live.
+    #[schemars(range(min = 1, max = 3600))]
+    pub drain_timeout_seconds: u16,
     /// CPU and memory of one SFU. Default: requests of 250m CPU and 256Mi, a limit of 1Gi memory. Replaces pods.
     pub resources: Resources,
     /// Where SFU pods run and what they carry. Default: empty. Replaces pods.
@@ -83,10 +92,20 @@ impl Default for SfuSpec {
         Self {
             image: String::new(),
             replicas: 1,
+            drain: DrainMode::Move,
+            drain_timeout_seconds: u16::try_from(fleet::names::DRAIN_SECONDS).unwrap_or(u16::MAX),
             resources: Resources::default(),
             pod_template: PodTemplate::default(),
         }
     }
+}
+
+/// What becomes of the calls of an SFU that leaves.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainMode {
+    #[default]
+    Move,
+    Wait,
 }
 
 /// CPU and memory of one pod. Giving either part replaces the default of both.

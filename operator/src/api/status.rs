@@ -1,6 +1,6 @@
 //! What the operator reports. Bounded: one entry per SFU up to [`MAX_LISTED_SFUS`], never one per call.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,11 @@ pub struct CallsClusterStatus {
     /// The SFUs by pod name, at most 200.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
     pub sfus: Vec<SfuEntry>,
-    /// Ready, Progressing, Degraded, PortsAllocated and AddressResolved.
+    /// SFUs that leave, by pod name, at most 200.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<DrainingEntry>,
+    /// Ready, Progressing, Degraded, Draining, PortsAllocated and AddressResolved.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -60,4 +64,19 @@ pub struct SfuEntry {
     pub port: u16,
     /// Active, Starting, Draining, Unreachable, or the reason the pod does not run.
     pub state: String,
+}
+
+/// One SFU that leaves.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainingEntry {
+    /// Pod name.
+    pub pod: String,
+    /// Calls it still has; absent while it does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_left: Option<u32>,
+    /// When it was asked to leave.
+    pub since: Time,
+    /// When what is left is moved all at once.
+    pub deadline: Time,
 }

@@ -200,6 +200,7 @@ pub async fn apply(
         config_hash,
         director_hash,
         plan,
+        departures,
         stage: _,
     } = objects;
     let cluster = &cluster.identity;
@@ -263,6 +264,7 @@ pub async fn apply(
         config_hash,
         director_hash,
         plan,
+        departures,
         stage: PhantomData,
     };
     Ok((applied, changes))

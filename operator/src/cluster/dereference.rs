@@ -158,7 +158,7 @@ pub fn stored_certificates(name: &ClusterName, secrets: &[Arc<Secret>]) -> Store
 }
 
 /// Where an SFU's fleet API is reached, for a pod that runs and is not going away.
-fn target(pod: &Pod) -> Option<(IpAddr, u16)> {
+pub fn target(pod: &Pod) -> Option<(IpAddr, u16)> {
     let status = pod.status.as_ref()?;
     if status.phase.as_deref() != Some("Running") || pod.metadata.deletion_timestamp.is_some() {
         return None;

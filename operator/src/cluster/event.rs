@@ -5,7 +5,9 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::api::CallsClusterStatus;
 use crate::cluster::apply::{Change, Verb};
+use crate::cluster::leaving::Cause;
 use crate::cluster::problem::ConditionType;
+use crate::cluster::see_off::Told;
 
 /// Longest note the API takes, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -49,6 +51,30 @@ pub fn of_conditions(before: Option<&CallsClusterStatus>, after: &CallsClusterSt
     after.conditions.iter().filter_map(|new| of_condition(old(&new.type_), new)).collect()
 }
 
+/// Events for SFUs that begin to leave, are done, or stay after all.
+pub fn of_departures(told: &[Told]) -> Vec<Event> {
+    told.iter().map(of_departure).collect()
+}
+
+fn of_departure(told: &Told) -> Event {
+    let (reason, note) = match told {
+        Told::Started { pod, cause, calls } => {
+            let why = match cause {
+                Cause::NodeCordoned => "its node is cordoned",
+                Cause::Replaced => "another replaces it",
+                Cause::ScaledDown => "fewer are wanted",
+            };
+            let has = calls.map(|calls| format!("; it has {calls} calls")).unwrap_or_default();
+            ("DrainStarted", format!("SFU {pod} leaves, because {why}{has}"))
+        }
+        Told::Finished { pod, calls_moved } => {
+            ("DrainFinished", format!("SFU {pod} can go; {calls_moved} of its calls were moved"))
+        }
+        Told::TakenBack { pod } => ("DrainTakenBack", format!("SFU {pod} stays, because it is wanted after all")),
+    };
+    event(EventType::Normal, reason, &note, &note)
+}
+
 fn of_condition(old: Option<&Condition>, new: &Condition) -> Option<Event> {
     let is = |condition: ConditionType| new.type_ == condition.name();
     let changed = old.is_none_or(|old| old.status != new.status || old.reason != new.reason);
@@ -68,6 +94,9 @@ fn of_condition(old: Option<&Condition>, new: &Condition) -> Option<Event> {
     }
     if is(ConditionType::Ready) && new.status == "True" && old.is_none_or(|old| old.status != "True") {
         return Some(event(EventType::Normal, "Ready", "Reconcile", &new.message));
+    }
+    if is(ConditionType::Draining) && new.reason == "NowhereToGo" {
+        return Some(event(EventType::Warning, &new.reason, "Reconcile", &new.message));
     }
     if is(ConditionType::Progressing) && matches!(new.reason.as_str(), "Surging" | "Draining" | "WaitingForSlot") {
         return Some(event(EventType::Normal, &new.reason, "Reconcile", &new.message));
@@ -127,6 +156,24 @@ mod tests {
         assert!(of_conditions(Some(&taken), &taken).is_empty());
         assert_eq!(reasons(&of_conditions(Some(&taken), &well)), ["Recovered"]);
         assert!(of_conditions(None, &well).is_empty());
+    }
+
+    #[test]
+    fn a_departure_is_told_with_its_cause_and_what_was_moved() {
+        let pod = || "blue-sfu-1".to_owned();
+        let events = of_departures(&[
+            Told::Started { pod: pod(), cause: Cause::ScaledDown, calls: Some(7) },
+            Told::Finished { pod: pod(), calls_moved: 7 },
+        ]);
+        assert_eq!(reasons(&events), ["DrainStarted", "DrainFinished"]);
+        let notes: Vec<&str> = events.iter().filter_map(|event| event.note.as_deref()).collect();
+        assert_eq!(
+            notes,
+            [
+                "SFU blue-sfu-1 leaves, because fewer are wanted; it has 7 calls",
+                "SFU blue-sfu-1 can go; 7 of its calls were moved"
+            ]
+        );
     }
 
     #[test]

@@ -58,6 +58,21 @@ impl FakeApi {
         self.objects.lock().unwrap().insert(path.to_owned(), object);
     }
 
+    /// Changes an object, as somebody else would.
+    pub fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let before = self.get(path).unwrap();
+        let mut object = before.clone();
+        change(&mut object);
+        let object = self.stamped(object, Some(&before));
+        self.objects.lock().unwrap().insert(path.to_owned(), object);
+    }
+
+    /// The first object whose path begins so and for which `is_it` holds.
+    pub fn find(&self, path: &str, is_it: impl Fn(&Value) -> bool) -> Option<Value> {
+        let objects = self.objects.lock().unwrap();
+        objects.iter().find(|(at, object)| at.starts_with(path) && is_it(object)).map(|(_, object)| object.clone())
+    }
+
     /// Lets the kind at `path` be listed, as its CRD does.
     pub fn serve(&self, path: &str) {
         self.served.lock().unwrap().insert(path.to_owned());
@@ -166,7 +181,11 @@ fn merge(target: &mut Value, patch: &Value) {
     match (target, patch) {
         (Value::Object(target), Value::Object(patch)) => {
             for (key, value) in patch {
-                merge(target.entry(key.clone()).or_insert(Value::Null), value);
+                if value.is_null() {
+                    target.remove(key);
+                } else {
+                    merge(target.entry(key.clone()).or_insert(Value::Null), value);
+                }
             }
         }
         (target, patch) => *target = patch.clone(),

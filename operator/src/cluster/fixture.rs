@@ -102,6 +102,7 @@ pub fn applied(objects: Objects<Prepared>, director_ready: i32) -> Objects<Appli
         config_hash: objects.config_hash,
         director_hash: objects.director_hash,
         plan: objects.plan,
+        departures: objects.departures,
         stage: PhantomData,
     }
 }
@@ -145,6 +146,7 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         config_hash: _,
         director_hash: _,
         plan: _,
+        departures: _,
         stage: _,
     } = objects;
     // Applied in a step of their own, and shown with the rest.

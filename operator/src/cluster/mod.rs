@@ -1,8 +1,8 @@
-//! The controller of `CallsCluster`: five steps in five files, and this driver.
+//! The controller of `CallsCluster`: six steps in six files, and this driver.
 //!
 //! ```text
-//! dereference → (issue, certify) → validate → build → apply → status
-//!   reads         make, write      pure       pure    writes   pure, written here
+//! dereference → (issue, certify) → validate → build → apply → see off → status
+//!   reads         make, write      pure       pure    writes  tells SFUs  pure, written here
 //! ```
 //!
 //! A reconcile looks at the present state alone and may end at any step: the next one starts anew, and what was written
@@ -14,14 +14,19 @@ pub mod dereference;
 pub mod event;
 pub mod identity;
 pub mod issue;
+pub mod leaving;
 pub mod pace;
 pub mod problem;
 pub mod revision;
+pub mod see_off;
+pub mod seen;
 pub mod status;
 pub mod validate;
 
 #[cfg(test)]
 pub(crate) mod fake_api;
+#[cfg(test)]
+pub(crate) mod fake_sfu;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -51,12 +56,15 @@ use identity::Identity;
 use issue::{IssueError, issue};
 use pace::Pace;
 use problem::{ConditionType, Problem};
+use see_off::{SeeOffError, see_off};
 use validate::{Images, ValidationError, sentence, validate};
 
 /// How often a `CallsCluster` is looked at without cause: SFUs are asked how they are.
 pub const RESYNC: Duration = Duration::from_secs(10);
-/// How soon one whose predecessors or new pods are on their way is looked at again.
+/// How soon one is looked at again that failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// How soon one is looked at again whose SFUs leave: they tell nobody when they are empty.
+const WATCH_LEAVING: Duration = Duration::from_secs(2);
 
 /// What a reconcile may use.
 pub struct Context {
@@ -95,6 +103,8 @@ pub enum ReconcileError {
     Build(#[from] build::BuildError),
     #[error("failed to apply the objects")]
     Apply(#[from] ApplyError),
+    #[error("failed to tell what leaves")]
+    SeeOff(#[from] SeeOffError),
     #[error("failed to write the status")]
     Status(#[source] kube::Error),
 }
@@ -109,20 +119,20 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
         if object.meta().deletion_timestamp.is_some() {
             // Everything goes with its owner.
             context.forget(&namespace, &name);
-            return Ok(Outcome::Gone);
+            return Ok((Outcome::Gone, RESYNC));
         }
         match &object.0 {
             // Boxed, because it is large and most of the time only waits.
             Ok(cluster) => Box::pin(reconcile_readable(cluster, &context)).await,
-            Err(invalid) => report_unreadable(invalid, &context).await,
+            Err(invalid) => report_unreadable(invalid, &context).await.map(|outcome| (outcome, RESYNC)),
         }
     }
     .instrument(span)
     .await;
-    context.metrics.reconciled(result.as_ref().map_or(Outcome::Failed, |outcome| *outcome), began.elapsed());
-    result.map(|outcome| match outcome {
+    context.metrics.reconciled(result.as_ref().map_or(Outcome::Failed, |(outcome, _)| *outcome), began.elapsed());
+    result.map(|(outcome, again)| match outcome {
         Outcome::Gone => Action::await_change(),
-        _ => Action::requeue(RESYNC),
+        _ => Action::requeue(again),
     })
 }
 
@@ -139,10 +149,12 @@ pub fn error_policy(object: Arc<Guarded>, error: &ReconcileError, _context: Arc<
     Action::requeue(RETRY)
 }
 
-async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result<Outcome, ReconcileError> {
+/// How it ended, and when to look again.
+async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result<(Outcome, Duration), ReconcileError> {
+    let later = |outcome| (outcome, RESYNC);
     let identity = match Identity::of(cluster) {
         Ok(identity) => identity,
-        Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), None, context).await,
+        Err(error) => return refuse(cluster, &ValidationError::Name(error).problem(), None, context).await.map(later),
     };
     let monitors_installed = context.monitoring.is_installed();
     let found = dereference(cluster, &identity, &context.stores, &context.client, monitors_installed)
@@ -157,13 +169,13 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         apply::apply_certificates(certificates, &identity, &context.stores, &context.client, &context.memory).await;
     let renewed = match renewed {
         Ok(changes) => changes,
-        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
+        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await.map(later),
     };
     context.metrics.wrote(&renewed);
     publish(cluster, event::of_changes(&renewed), context).await;
     let validated = match validate(cluster, &found, issued, &context.images, now) {
         Ok(validated) => validated,
-        Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await,
+        Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await.map(later),
     };
     let objects = build::build(&validated)?;
     let applied =
@@ -172,9 +184,11 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
             .await;
     let (applied, changes) = match applied {
         Ok(applied) => applied,
-        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await,
+        Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await.map(later),
     };
     context.metrics.wrote(&changes);
+    let told =
+        see_off(&applied.departures, &validated, &found, &context.client).instrument(debug_span!("see_off")).await?;
     let new = status::status(
         &applied,
         &validated,
@@ -184,6 +198,7 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         Timestamp::now(),
     );
     let mut events = event::of_changes(&changes);
+    events.extend(event::of_departures(&told));
     events.extend(event::of_conditions(cluster.status.as_ref(), &new));
     async {
         publish(cluster, events, context).await;
@@ -192,7 +207,8 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     .instrument(debug_span!("status"))
     .await?;
     let is_ready = new.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-    Ok(if is_ready { Outcome::Ready } else { Outcome::NotReady })
+    let again = if applied.departures.leaving.is_empty() { RESYNC } else { WATCH_LEAVING };
+    Ok((if is_ready { Outcome::Ready } else { Outcome::NotReady }, again))
 }
 
 /// Says in the status why an object was not applied, if a user can mend that.

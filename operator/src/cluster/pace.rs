@@ -50,7 +50,12 @@ impl Pace {
 }
 
 fn differs_in_counts_alone(before: &CallsClusterStatus, new: &CallsClusterStatus) -> bool {
+    let mut draining = before.draining.clone();
+    for (before, new) in draining.iter_mut().zip(&new.draining) {
+        before.calls_left = new.calls_left;
+    }
     let recounted = CallsClusterStatus {
+        draining,
         load: new.load.clone(),
         calls: new.calls,
         participants: new.participants,

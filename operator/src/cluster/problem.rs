@@ -21,6 +21,7 @@ pub enum ConditionType {
     Ready,
     Progressing,
     Degraded,
+    Draining,
     PortsAllocated,
     AddressResolved,
 }
@@ -31,6 +32,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Progressing => "Progressing",
             Self::Degraded => "Degraded",
+            Self::Draining => "Draining",
             Self::PortsAllocated => "PortsAllocated",
             Self::AddressResolved => "AddressResolved",
         }

@@ -1,9 +1,9 @@
 //! Which SFU Deployments should exist, and with how many replicas.
 //!
-//! A *revision* is one version of the SFU's pod template, a *slot* one of two sets of host ports. A changed template gets
-//! the free slot, surges to full beside its predecessor, and once it is ready the predecessor is scaled to nothing and
-//! removed; its pods drain on SIGTERM. So a new SFU never waits for the port of the one it replaces, and calls keep
-//! running until there is somewhere to go.
+//! A *revision* is one version of the SFU's pod template, a *slot* one of two sets of host ports. A changed template
+//! gets the free slot, surges to full beside its predecessor, and once it is ready nothing is wanted of the
+//! predecessor: its SFUs leave ([`super::leaving`]), and it is removed. So a new SFU never waits for the port of the
+//! one it replaces, and calls keep running until there is somewhere to go.
 //!
 //! Pure. Guarantees, whatever Deployments are found: at most one revision per slot is given replicas, nothing is placed
 //! in a slot before the last pod of another revision has left it or should have for a minute, and without a change in the input the plan repeats
@@ -54,13 +54,13 @@ pub enum Progress {
     Starting,
     /// The wanted revision starts beside its predecessor.
     Surging,
-    /// The predecessor's pods send their people over, and end.
+    /// The predecessor's SFUs leave.
     Draining,
     /// No slot is free yet for the wanted revision.
     WaitingForSlot,
 }
 
-/// A Deployment that is not the wanted one, and how many replicas it keeps.
+/// A Deployment that is not the wanted one, and how many replicas are wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retired {
     pub revision: String,

@@ -13,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use crate::api::{CallsClusterStatus, MAX_LISTED_SFUS, SfuEntry};
+use crate::api::{CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, SfuEntry};
 use crate::cluster::build::{Applied, Objects, selector};
 use crate::cluster::dereference::{Dereferenced, Report};
+use crate::cluster::leaving::{Cause, Departure, Departures};
 use crate::cluster::problem::{ConditionType, Problem, is_image_trouble, problems};
 use crate::cluster::revision::Progress;
 use crate::cluster::validate::{ValidatedCluster, is_ready};
@@ -61,17 +62,19 @@ pub fn status(
         ready(cluster, serving, director_ready, &wrong),
         progressing(&objects.plan.progress, director_ready),
         degraded(&wrong),
+        draining(&objects.departures),
         ports(cluster, &present, &wrong),
         address(found, &wrong),
     ];
     CallsClusterStatus {
         observed_generation: generation,
         conditions: conditions(states, before, generation, now),
+        draining: objects.departures.leaving.iter().take(MAX_LISTED_SFUS).map(draining_entry).collect(),
         ..seen(found, &cluster.identity.name, cluster.replicas)
     }
 }
 
-/// What is seen of the SFUs, whatever becomes of the spec: everything but conditions.
+/// What is seen of the SFUs, whatever becomes of the spec: everything but conditions and who leaves.
 pub fn seen(found: &Dereferenced, name: &ClusterName, wanted: u32) -> CallsClusterStatus {
     let present = present(found);
     let n_ready = count_ready(&present);
@@ -92,6 +95,7 @@ pub fn seen(found: &Dereferenced, name: &ClusterName, wanted: u32) -> CallsClust
         address: first.map(|one| socket(&one.address, one.port)).unwrap_or_default(),
         version: versions.into_iter().collect::<Vec<_>>().join(","),
         conditions: Vec::new(),
+        draining: Vec::new(),
         sfus,
     }
 }
@@ -115,8 +119,13 @@ pub fn refused(
     now: Timestamp,
 ) -> CallsClusterStatus {
     let known = before.cloned().unwrap_or_default();
-    let mut status =
-        seen.map(|seen| CallsClusterStatus { conditions: known.conditions.clone(), ..seen }).unwrap_or(known);
+    let mut status = seen
+        .map(|seen| CallsClusterStatus {
+            conditions: known.conditions.clone(),
+            draining: known.draining.clone(),
+            ..seen
+        })
+        .unwrap_or(known);
     let message = format!("{} What already runs is left as it is.", problem.message);
     let mut states = vec![
         State::new(ConditionType::Ready, "False", &problem.reason, message.clone()),
@@ -173,7 +182,7 @@ fn progressing(progress: &Progress, director_ready: bool) -> State {
         Progress::Surging => {
             ("True", "Surging", "New SFUs start beside those they replace, which go when all are ready.")
         }
-        Progress::Draining => ("True", "Draining", "Replaced SFUs have sent their people to the new ones, and end."),
+        Progress::Draining => ("True", "Draining", "Replaced SFUs let go of their calls, and end."),
         Progress::WaitingForSlot => {
             let said = "New SFUs wait until the last SFU leaves the host ports they need, or should have left them a minute \
                         ago.";
@@ -192,6 +201,42 @@ fn degraded(wrong: &[Problem]) -> State {
         n => format!(" And {} more.", n - 1),
     };
     State::new(ConditionType::Degraded, "True", &first.reason, format!("{}{more}", first.message))
+}
+
+fn draining(departures: &Departures) -> State {
+    let condition = ConditionType::Draining;
+    let Some(cause) = departures.leaving.iter().map(|one| one.cause).min() else {
+        let Some(stuck) = departures.stuck.first() else {
+            return State::new(condition, "False", "NobodyLeaves", "No SFU leaves.");
+        };
+        let said = format!(
+            "SFU {stuck} stays on its cordoned node, because no other SFU can take its calls and no node is free for \
+             another: add a node, or uncordon this one."
+        );
+        return State::new(condition, "False", "NowhereToGo", said);
+    };
+    let (reason, why) = match cause {
+        Cause::NodeCordoned => ("NodeCordoned", "its node is cordoned"),
+        Cause::Replaced => ("Replaced", "another replaces it"),
+        Cause::ScaledDown => ("ScaledDown", "fewer are wanted"),
+    };
+    // No counts: they change at every look.
+    let names: Vec<&str> =
+        departures.leaving.iter().filter(|one| one.cause == cause).map(|one| one.pod.as_str()).collect();
+    let said = match names.as_slice() {
+        [one] => format!("SFU {one} leaves, because {why}."),
+        many => format!("SFUs {} leave, each because {why}.", many.join(", ")),
+    };
+    State::new(condition, "True", reason, said)
+}
+
+fn draining_entry(departure: &Departure) -> DrainingEntry {
+    DrainingEntry {
+        pod: departure.pod.clone(),
+        calls_left: departure.calls_left,
+        since: Time(departure.since),
+        deadline: Time(departure.deadline),
+    }
 }
 
 fn ports(cluster: &ValidatedCluster, pods: &[&Arc<Pod>], wrong: &[Problem]) -> State {

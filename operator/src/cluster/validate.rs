@@ -2,8 +2,10 @@
 //!
 //! Pure. What the user must mend is a [`ValidationError`], which knows its reason and says what to do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fleet::api::MAX_DRAIN_SECONDS;
 use fleet::config::{MediaConfig, PageConfig, SfuConfig};
 use fleet::names::label;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
@@ -12,13 +14,15 @@ use kube::ResourceExt as _;
 use thiserror::Error;
 
 use crate::address::{self, BadAnnotation, OverrideError};
-use crate::api::{CallsCluster, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec};
+use crate::api::{CallsCluster, DrainMode, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec};
 use crate::certificates::FleetCertificates;
 use crate::cluster::dereference::{Dereferenced, KeysFound};
 use crate::cluster::identity::Identity;
 use crate::cluster::issue::Issued;
+use crate::cluster::leaving::{Sfu, Terms};
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::revision::LiveRevision;
+use crate::cluster::seen::{free_nodes, patience, sfus};
 use crate::hash::short_hash;
 use crate::keys::{ApiKey, KeysError, read_keys};
 use crate::name::{ClusterName, NameError};
@@ -75,6 +79,16 @@ pub struct ValidatedCluster {
     /// The directive of `RUST_LOG`.
     pub log: &'static str,
     pub live: Vec<LiveRevision>,
+    /// How SFUs leave.
+    pub terms: Terms,
+    /// SFU pods that are not going away.
+    pub sfus: Vec<Sfu>,
+    /// Nodes that take SFUs, and for each slot how many of them have none yet.
+    pub free_nodes: [u32; 2],
+    /// Seconds the SFUs of a Deployment may take to leave, as its template says, by its name.
+    pub patience: BTreeMap<String, u32>,
+    /// When all this was so.
+    pub now: Timestamp,
     /// Odd, but no reason to stop.
     pub warnings: Vec<Problem>,
 }
@@ -165,6 +179,17 @@ pub fn validate(
         monitor: found.monitors_installed && spec.observability.monitors == Monitors::Auto,
         log: spec.observability.log_level.directive(),
         live: live_revisions(found, now),
+        terms: Terms {
+            mode: match spec.sfu.drain {
+                DrainMode::Move => fleet::api::DrainMode::Move,
+                DrainMode::Wait => fleet::api::DrainMode::Wait,
+            },
+            within_seconds: u32::from(spec.sfu.drain_timeout_seconds).min(MAX_DRAIN_SECONDS),
+        },
+        sfus: sfus(found),
+        free_nodes: Slot::ALL.map(|slot| free_nodes(found, &spec.sfu.pod_template.tolerations, slot)),
+        patience: patience(found),
+        now,
         warnings: planned.bad_annotations.iter().map(bad_annotation).collect(),
         identity,
     })
@@ -247,7 +272,7 @@ pub fn live_revisions(found: &Dereferenced, now: Timestamp) -> Vec<LiveRevision>
 }
 
 /// Whether a pod has ended for good, so that it holds no ports.
-fn is_finished(pod: &Pod) -> bool {
+pub fn is_finished(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 

@@ -93,6 +93,10 @@ impl LiveCall {
         self.call.is_empty()
     }
 
+    pub fn n_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// How many sessions live on which media threads; none where none do.
     pub fn workers(&self) -> &BTreeMap<usize, usize> {
         &self.workers

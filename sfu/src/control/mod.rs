@@ -5,6 +5,7 @@
 //! `dcsctp` is not `Send`; all of its queues are bounded.
 
 mod context;
+mod drain;
 mod live_call;
 mod registry;
 mod relays;
@@ -14,6 +15,8 @@ pub mod status;
 mod throttle;
 mod timers;
 mod transport;
+
+use std::time::Duration;
 
 use fleet::api::REFUSED_DRAINING;
 use livekit_protocol::signal_request::Message as SignalMessage;
@@ -25,6 +28,7 @@ pub use context::{Context, Media};
 pub use run::{Parts, start};
 pub use transport::{DATA_TRACK, Delivery, LOSSY, News, RELIABLE, Transport};
 
+use crate::fleet_api::Asked;
 use crate::livekit::join::Join;
 use crate::livekit::session::Responses;
 
@@ -74,7 +78,7 @@ impl JoinOutcome {
 /// Why the SFU takes nobody in. Told as 503: another SFU, or this one later, may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JoinRefused {
-    #[error("this server is being shut down; join again and another one will take the call")]
+    #[error("this server takes no new calls; join again and another one will take the call")]
     Draining,
     #[error("this server has no address yet that it could give to clients; try again in a moment")]
     NoAddress,
@@ -108,8 +112,13 @@ pub enum Request {
     Detached {
         attachment: Attachment,
     },
-    /// Refuse new calls and send everybody elsewhere.
-    Drain,
+    /// Leave, or stay after all.
+    Asked(Asked),
+    /// The process is to end within this time. Everybody is sent elsewhere at once, or, if calls are leaving one by one
+    /// already, within it at their pace.
+    Stop {
+        within: Duration,
+    },
 }
 
 /// The control thread as others see it.
@@ -135,9 +144,18 @@ impl ControlHandle {
         let _ = self.requests.send(Request::Detached { attachment }).await;
     }
 
-    /// Starts the drain; harmless when repeated.
-    pub fn drain(&self) {
+    /// Has the SFU leave, or stay after all; soon.
+    pub fn ask(&self, asked: Asked) {
+        self.order(Request::Asked(asked));
+    }
+
+    /// Has everybody sent elsewhere for good; harmless when repeated.
+    pub fn stop(&self, within: Duration) {
+        self.order(Request::Stop { within });
+    }
+
+    fn order(&self, request: Request) {
         let requests = self.requests.clone();
-        tokio::spawn(async move { requests.send(Request::Drain).await });
+        tokio::spawn(async move { requests.send(request).await });
     }
 }

@@ -1,5 +1,7 @@
 //! The control thread's loop: one message or one tick at a time.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use sfu_core::time::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::drain::Drain;
 use super::live_call::LiveCall;
 use super::registry::Registry;
 use super::spread::Spread;
@@ -27,6 +30,7 @@ use crate::fleet_api::RunningCalls;
 use crate::livekit::join::Join;
 use crate::livekit::session::Responses;
 use crate::program::EndsTheProcess;
+use crate::turned_away::TurnedAway;
 use crate::worker::{WorkerEvent, WorkerReport};
 
 /// Resolution of all timers of transports: DTLS and SCTP retransmissions start at 50 ms and more.
@@ -70,7 +74,9 @@ struct Control {
     calls: BTreeMap<String, LiveCall>,
     registry: Registry,
     epochs: u64,
-    draining: bool,
+    /// Set while it leaves.
+    drain: Option<Drain>,
+    turned_away: TurnedAway,
     /// When time passed for transports last, and when it passes for calls next.
     ticked: Time,
     next_calls: Time,
@@ -90,7 +96,8 @@ impl Control {
             calls: BTreeMap::new(),
             registry: Registry::default(),
             epochs: 0,
-            draining: false,
+            drain: None,
+            turned_away: TurnedAway::default(),
             ticked: Time::ZERO,
             next_calls: Time::ZERO,
         };
@@ -172,7 +179,8 @@ impl Control {
                 }
             }
             Request::Detached { attachment } => self.detached(&attachment),
-            Request::Drain => self.drain(),
+            Request::Asked(asked) => self.asked(asked),
+            Request::Stop { within } => self.stop(within),
         }
     }
 
@@ -182,8 +190,7 @@ impl Control {
         if join.resume.is_some() {
             return Ok(self.resume(join, epoch));
         }
-        // Draining ends every call at once, so there is none left that could be joined.
-        if self.draining {
+        if !self.calls.contains_key(&join.room) && self.is_elsewhere(&join.room) {
             return Err(JoinRefused::Draining);
         }
         if self.context.advertised.borrow().candidates.is_empty() {
@@ -222,19 +229,6 @@ impl Control {
         let Some(name) = registry.call_of(&attachment.participant).map(str::to_owned) else { return };
         if let Some(call) = calls.get_mut(&name) {
             call.detached(context, registry, attachment);
-        }
-    }
-
-    fn drain(&mut self) {
-        if self.draining {
-            return;
-        }
-        self.draining = true;
-        tracing::info!(n_calls = self.calls.len(), "draining: new calls are refused, people are sent elsewhere");
-        for (name, call) in &mut self.calls {
-            // Others must know that the call is free before its people come back.
-            self.running.ended(name);
-            call.disperse(&mut self.context, &mut self.registry);
         }
     }
 
@@ -352,6 +346,7 @@ impl Control {
             for call in self.calls.values_mut() {
                 call.tick(&mut self.context, &mut self.registry, now);
             }
+            self.send_due_away();
         }
         self.context.steering.apply(now);
     }
@@ -374,7 +369,8 @@ impl Control {
             participants: u32::try_from(people).unwrap_or(u32::MAX),
             percent: (self.spread.busy() * 100.0).round() as u8,
         };
-        self.status.tell(&self.context, load, self.draining);
+        let drain = self.drain.as_ref().map(|drain| drain.status(load.calls));
+        self.status.tell(&self.context, load, drain);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fleet::api::{SfuLoad, SfuState, SfuStatus};
+use fleet::api::{DrainStatus, SfuLoad, SfuState, SfuStatus};
 use tokio::sync::watch;
 
 use super::Context;
@@ -22,10 +22,10 @@ impl StatusKeeper {
     }
 
     /// Tells what changed.
-    pub fn tell(&mut self, context: &Context, load: SfuLoad, draining: bool) {
+    pub fn tell(&mut self, context: &Context, load: SfuLoad, drain: Option<DrainStatus>) {
         let load_due = self.load_told.elapsed() >= LOAD_INTERVAL;
         let advertised = context.advertised.borrow();
-        let state = match (draining, advertised.candidates.is_empty()) {
+        let state = match (drain.is_some(), advertised.candidates.is_empty()) {
             (true, _) => SfuState::Draining,
             (false, true) => SfuState::Starting,
             (false, false) => SfuState::Active,
@@ -35,11 +35,13 @@ impl StatusKeeper {
             let load_changed = status.load != load && (load_due || people_changed);
             let changed = load_changed
                 || status.state != state
+                || status.drain != drain
                 || status.candidates != advertised.candidates
                 || status.address_problem != advertised.problem;
             if changed {
                 status.load = load;
                 status.state = state;
+                status.drain = drain;
                 status.candidates.clone_from(&advertised.candidates);
                 status.address_problem.clone_from(&advertised.problem);
             }

@@ -7,7 +7,7 @@ use calls_bench::peer::Reach;
 use calls_bench::signal::{ApiKey, Frames, PROTOCOL};
 use serde_json::{Value, json};
 
-use super::{Person, Server};
+use super::{Door, Person};
 
 /// How many peer connections a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,12 @@ impl Join {
     /// With a voice from the beginning, on the track [`Person::voice`].
     pub fn speaking(mut self) -> Self {
         self.speaks = true;
+        self
+    }
+
+    /// Of this call instead of the customary one.
+    pub fn of(mut self, call: &str) -> Self {
+        self.room = call.into();
         self
     }
 
@@ -117,13 +123,13 @@ impl Join {
     }
 
     /// Joins; returns as soon as the server let it in.
-    pub async fn enter(self, server: &Server) -> Person {
-        Person::join(server, self).await
+    pub async fn enter(self, door: &impl Door) -> Person {
+        Person::join(door, self).await
     }
 
     /// Joins, and waits for its media to be connected.
-    pub async fn to(self, server: &Server) -> Person {
-        let person = self.enter(server).await;
+    pub async fn to(self, door: &impl Door) -> Person {
+        let person = self.enter(door).await;
         person.wait("media connected", |seen| seen.connected.then_some(())).await;
         person
     }

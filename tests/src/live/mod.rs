@@ -18,7 +18,19 @@ pub use person::{Person, packet};
 pub use seen::{Heard, Payloads, Seen, frame, user_payloads};
 pub use server::Server;
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use calls_bench::signal::ApiKey;
+
+/// Where people join: a server, or a director in front of several.
+pub trait Door {
+    /// Where pages and signalling are.
+    fn http(&self) -> SocketAddr;
+
+    /// What signs tokens for it.
+    fn key(&self) -> &ApiKey;
+}
 
 /// Longest wait for anything that should take a moment: ten times what a busy machine needs.
 pub const LIMIT: Duration = Duration::from_mins(1);

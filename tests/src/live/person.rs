@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::running::{Command, Running};
-use super::{Join, LIMIT, Seen, Server};
+use super::{Door, Join, LIMIT, Seen};
 
 /// Frames that make sure that somebody is heard: half a second.
 const ENOUGH: u64 = 25;
@@ -43,11 +43,11 @@ pub struct Person {
 }
 
 impl Person {
-    pub(super) async fn join(server: &Server, join: Join) -> Self {
+    pub(super) async fn join(door: &impl Door, join: Join) -> Self {
         let shared = Arc::<Shared>::default();
-        let token = join.token(&server.key).expect("a token");
+        let token = join.token(door.key()).expect("a token");
         let identity = join.identity.clone();
-        let running = Running::join(format!("ws://{}", server.http()), token.clone(), join, Arc::clone(&shared));
+        let running = Running::join(format!("ws://{}", door.http()), token.clone(), join, Arc::clone(&shared));
         let running = timeout(LIMIT, running).await.expect("an answer in time").expect("to be let in");
         let (commands, to_do) = mpsc::unbounded_channel();
         let task = tokio::spawn(running.run(to_do));

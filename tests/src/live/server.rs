@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Answer, LIMIT, get};
+use super::{Answer, Door, LIMIT, get};
 
 /// Variable that says what servers log, instead of what tests say.
 const LEVEL: &str = "CALLS_TEST_LOG";
@@ -103,6 +103,16 @@ impl Server {
         let Ok(read) = timeout(LIMIT, &mut self.log_ended).await else { panic!("the server goes on:\n{}", self.log()) };
         read.expect("the log was read to its end");
         self.process.wait().expect("a child")
+    }
+}
+
+impl Door for Server {
+    fn http(&self) -> SocketAddr {
+        self.http()
+    }
+
+    fn key(&self) -> &ApiKey {
+        &self.key
     }
 }
 

@@ -15,6 +15,7 @@ mod toleration;
 
 use std::marker::PhantomData;
 
+use fleet::names::DRAIN_SECONDS;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -23,7 +24,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::DynamicObject;
 use thiserror::Error;
 
-use crate::cluster::revision::{Desired, Plan, Retired, plan_revisions};
+use crate::cluster::leaving::{Departures, Wanted, plan_departures};
+use crate::cluster::revision::{Desired, Plan, plan_revisions};
 use crate::cluster::validate::ValidatedCluster;
 use crate::hash::short_hash;
 use crate::name::Role as FleetRole;
@@ -32,6 +34,7 @@ use crate::port::Slot;
 pub use metadata::selector;
 pub use monitor::{MONITOR_API, monitor_resource};
 pub use secret::certificates;
+pub use sfu::GRACE_MARGIN_SECONDS;
 
 /// Objects that are built and not sent.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,8 @@ pub struct Objects<Stage> {
     pub director_hash: String,
     /// How the revisions stand.
     pub plan: Plan,
+    /// Which SFUs leave.
+    pub departures: Departures,
     pub(in crate::cluster) stage: PhantomData<Stage>,
 }
 
@@ -85,9 +90,20 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         host_ports: Slot::ALL.map(|slot| cluster.ports.host_ports(slot)),
     };
     let plan = plan_revisions(&cluster.live, &desired);
-    let config = config::config_map(cluster)?;
+    let departures = plan_departures(&wanted(cluster, &plan, &revision), &cluster.sfus, cluster.terms, cluster.now);
+    let replicas = |revision: &str, slot: Slot, planned: u32| {
+        departures.replicas.get(&(revision.to_owned(), slot)).copied().unwrap_or(planned)
+    };
+    let name = |revision: &str, slot: Slot| cluster.identity.name.sfu_deployment(revision, slot.number());
+    let sfu = plan.slot.map(|slot| {
+        // Changed for pods that run, it would replace them.
+        let patience = cluster.patience.get(&name(&revision, slot)).copied().unwrap_or(cluster.terms.within_seconds);
+        sfu::deployment(cluster, &revision, slot, replicas(&revision, slot, cluster.replicas), patience)
+    });
     let retired =
-        |one: &Retired| (cluster.identity.name.sfu_deployment(&one.revision, one.slot.number()), one.replicas);
+        plan.retired.iter().map(|one| (name(&one.revision, one.slot), replicas(&one.revision, one.slot, one.replicas)));
+    let retired = retired.collect();
+    let config = config::config_map(cluster)?;
     Ok(Objects {
         service_accounts: access::service_accounts(cluster),
         roles: access::roles(cluster),
@@ -97,21 +113,46 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         services: service::services(cluster),
         network_policies: network_policy::network_policies(cluster),
         disruption_budgets: disruption::disruption_budgets(cluster),
-        sfu: plan.slot.map(|slot| sfu::deployment(cluster, &revision, slot)),
-        retired: plan.retired.iter().map(retired).collect(),
+        sfu,
+        retired,
         director: director::deployment(cluster),
         monitor: cluster.monitor.then(|| monitor::monitor(cluster)),
         config_hash: mounted_hash(cluster, &config)?,
         director_hash: short_hash(&certificate(cluster, FleetRole::Director))?,
         config,
         plan,
+        departures,
         stage: PhantomData,
     })
 }
 
-/// The revision of the SFU's pod template: it changes exactly when pods must be replaced.
+/// What is wanted of each Deployment of SFUs.
+fn wanted(cluster: &ValidatedCluster, plan: &Plan, revision: &str) -> Vec<Wanted> {
+    let has = |revision: &str, slot: Slot| {
+        let live = cluster.live.iter().find(|one| one.revision == revision && one.slot == slot);
+        live.and_then(|one| one.wanted)
+    };
+    let current = plan.slot.map(|slot| Wanted {
+        place: (revision.to_owned(), slot),
+        has: has(revision, slot),
+        target: cluster.replicas,
+        is_current: true,
+        free_nodes: cluster.free_nodes[usize::from(slot.number())],
+    });
+    let retired = plan.retired.iter().map(|one| Wanted {
+        place: (one.revision.clone(), one.slot),
+        has: has(&one.revision, one.slot),
+        target: one.replicas,
+        is_current: false,
+        free_nodes: 0,
+    });
+    current.into_iter().chain(retired).collect()
+}
+
+/// The revision of the SFU's pod template: it changes exactly when pods must be replaced. How long they may take to
+/// leave is no reason.
 fn revision(cluster: &ValidatedCluster) -> Result<String, BuildError> {
-    Ok(short_hash(&sfu::pod_template(cluster, "", Slot::ALL[0]))?)
+    Ok(short_hash(&sfu::pod_template(cluster, "", Slot::ALL[0], DRAIN_SECONDS))?)
 }
 
 /// Changes when a file mounted into SFUs does: configuration, keys or certificate.

@@ -1,6 +1,6 @@
 //! The SFU's Deployment of one revision in one port slot, and the parts of a hardened pod that the director shares.
 
-use fleet::names::{DRAIN_SECONDS, env, label, path, port_name};
+use fleet::names::{env, label, path, port_name};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
@@ -17,14 +17,14 @@ use crate::name::Role;
 use crate::port::Slot;
 
 /// Time for a drained SFU to close its sockets before the kill.
-const GRACE_MARGIN_SECONDS: u32 = 15;
+pub const GRACE_MARGIN_SECONDS: u32 = 15;
 /// The user of distroless images, who owns nothing.
 const NON_ROOT: i64 = 65532;
 /// Mounted Secrets are read by the pod's group and nobody else.
 const SECRET_MODE: i32 = 0o440;
 
-/// The Deployment of `revision` in `slot`.
-pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> Deployment {
+/// The Deployment of `revision` in `slot`, whose SFUs may take `patience` seconds to leave.
+pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot, replicas: u32, patience: u32) -> Deployment {
     let mut metadata = metadata::object(
         &cluster.identity,
         cluster.identity.name.sfu_deployment(revision, slot.number()),
@@ -36,7 +36,7 @@ pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> Dep
     Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: i32::try_from(cluster.replicas).ok(),
+            replicas: i32::try_from(replicas).ok(),
             selector: LabelSelector { match_labels: Some(selecting), match_expressions: None },
             // Pods of one slot want the same host ports, so within it none can be added before another goes.
             strategy: Some(DeploymentStrategy {
@@ -48,15 +48,15 @@ pub fn deployment(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> Dep
             }),
             // A new template is a new Deployment, so there is no history to keep.
             revision_history_limit: Some(0),
-            template: pod_template(cluster, revision, slot),
+            template: pod_template(cluster, revision, slot, patience),
             ..DeploymentSpec::default()
         }),
         status: None,
     }
 }
 
-/// The pod template. The revision is the hash of it for slot 0 and an empty revision.
-pub fn pod_template(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodTemplateSpec {
+/// The pod template. The revision is the hash of it for slot 0, an empty revision and the customary patience.
+pub fn pod_template(cluster: &ValidatedCluster, revision: &str, slot: Slot, patience: u32) -> PodTemplateSpec {
     let mut labels = metadata::labels(&cluster.identity.name, Some(label::COMPONENT_SFU));
     labels.extend(place(revision, slot));
     PodTemplateSpec {
@@ -65,7 +65,7 @@ pub fn pod_template(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> P
             annotations: Some(cluster.pod_template.annotations.clone()).filter(|all| !all.is_empty()),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(cluster, revision, slot)),
+        spec: Some(pod(cluster, revision, slot, patience)),
     }
 }
 
@@ -73,7 +73,7 @@ fn place(revision: &str, slot: Slot) -> [(String, String); 2] {
     [(label::REVISION.to_owned(), revision.to_owned()), (label::SLOT.to_owned(), slot.number().to_string())]
 }
 
-fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
+fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot, patience: u32) -> PodSpec {
     let template = &cluster.pod_template;
     let (keys, keys_mount) = secret_volume("keys", &cluster.keys.secret_name, path::KEYS_DIR);
     let (tls, tls_mount) = secret_volume("tls", &cluster.identity.name.tls(Role::Sfu), path::TLS_DIR);
@@ -85,7 +85,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod_security()),
-        termination_grace_period_seconds: Some(i64::from(DRAIN_SECONDS + GRACE_MARGIN_SECONDS)),
+        termination_grace_period_seconds: Some(i64::from(patience + GRACE_MARGIN_SECONDS)),
         image_pull_secrets: pull_secrets(&cluster.sfu_image),
         node_selector: Some(template.node_selector.clone()).filter(|labels| !labels.is_empty()),
         tolerations: Some(tolerations(&template.tolerations)),
@@ -96,7 +96,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
             name: label::COMPONENT_SFU.to_owned(),
             image: Some(cluster.sfu_image.reference.clone()),
             image_pull_policy: Some("IfNotPresent".to_owned()),
-            args: Some(args(cluster, slot)),
+            args: Some(args(cluster, slot, patience)),
             env: Some(vec![
                 field(env::POD_NAME, "metadata.name"),
                 field(env::NODE_NAME, "spec.nodeName"),
@@ -118,7 +118,7 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot) -> PodSpec {
     }
 }
 
-fn args(cluster: &ValidatedCluster, slot: Slot) -> Vec<String> {
+fn args(cluster: &ValidatedCluster, slot: Slot, patience: u32) -> Vec<String> {
     let ports = cluster.ports.slot(slot);
     vec![
         "serve".to_owned(),
@@ -130,7 +130,7 @@ fn args(cluster: &ValidatedCluster, slot: Slot) -> Vec<String> {
         format!("--tcp-port={}", if cluster.tcp { ports.media } else { 0 }),
         format!("--control-port={}", ports.control),
         format!("--health-port={}", ports.health),
-        format!("--drain-seconds={DRAIN_SECONDS}"),
+        format!("--drain-seconds={patience}"),
         "--log-format=json".to_owned(),
     ]
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::cluster::apply::{ApplyError, Change, Memory, Verb, apply};
@@ -11,6 +12,7 @@ use crate::cluster::dereference::{Dereferenced, KeysFound};
 use crate::cluster::fake_api::{Caches, FakeApi};
 use crate::cluster::fixture::{self, found};
 use crate::cluster::issue::Issued;
+use crate::cluster::see_off::FIRST;
 use crate::cluster::validate::validate;
 use crate::keys::ApiKey;
 use crate::watch::Stores;
@@ -150,7 +152,7 @@ async fn own_keys_stay_when_the_spec_names_others() {
 }
 
 #[tokio::test]
-async fn a_replaced_revision_is_scaled_down_with_its_template_untouched_and_then_removed() {
+async fn a_replaced_revision_is_scaled_down_as_it_empties_with_its_template_untouched_and_then_removed() {
     let mut world = World::new();
     world.apply(&json!({})).await.unwrap();
     let old = fixture::built(&json!({}), &found()).sfu.unwrap();
@@ -171,9 +173,23 @@ async fn a_replaced_revision_is_scaled_down_with_its_template_untouched_and_then
     for pod in ["blue-new", "blue-old"] {
         world.api.put(&format!("/api/v1/namespaces/red/pods/{pod}"), json!({"metadata": {"name": pod}}));
     }
-    world.apply(&spec).await.unwrap();
-    let scaled = world.api.get(&path).unwrap();
-    assert_eq!((&scaled["spec"]["replicas"], &scaled["spec"]["template"]), (&json!(0), &template));
+    let report = |calls: u32| {
+        serde_json::from_value(json!({
+            "name": "blue-old", "version": "1", "state": "Draining", "candidates": [],
+            "load": {"calls": calls, "participants": calls, "percent": 0},
+            "drain": {"mode": "Move", "since": 0, "deadline": 480, "callsLeft": calls, "callsMoved": 1},
+        }))
+    };
+    let mut left = fixture::sfu_pod("blue-old", &revision(&old)).as_ref().clone();
+    left.annotations_mut().insert("controller.kubernetes.io/pod-deletion-cost".into(), FIRST.into());
+    left.annotations_mut().insert("callscluster.io/leaving-since".into(), fixture::now().to_string());
+    world.found.sfu_pods[1] = Arc::new(left);
+    for (calls, replicas) in [(1, 1), (0, 0)] {
+        world.found.reports.insert("blue-old".into(), Ok(report(calls).unwrap()));
+        world.apply(&spec).await.unwrap();
+        let scaled = world.api.get(&path).unwrap();
+        assert_eq!((&scaled["spec"]["replicas"], &scaled["spec"]["template"]), (&json!(replicas), &template));
+    }
 
     // Its pod has gone.
     let mut empty = old;

@@ -22,6 +22,7 @@ fn what_is_live_keeps_the_revision() {
     let base = revision(&json!({}));
     for live in [
         json!({"sfu": {"replicas": 7}}),
+        json!({"sfu": {"drain": "Wait", "drainTimeoutSeconds": 60}}),
         json!({"page": {"access": "Open"}}),
         json!({"page": {"enabled": false}}),
         json!({"network": {"advertise": {"override": "203.0.113.1"}}}),
@@ -32,6 +33,21 @@ fn what_is_live_keeps_the_revision() {
     ] {
         assert_eq!(revision(&live), base, "{live}");
     }
+}
+
+#[test]
+fn the_grace_period_is_that_of_the_drain_and_stays_for_pods_that_run() {
+    let grace = |objects: crate::cluster::build::Objects<crate::cluster::build::Prepared>| {
+        let pod = objects.sfu.unwrap().spec.unwrap().template.spec.unwrap();
+        assert!(pod.containers[0].args.iter().flatten().any(|arg| arg.starts_with("--drain-seconds=")));
+        pod.termination_grace_period_seconds
+    };
+    assert_eq!(grace(built(&json!({}), &found())), Some(495));
+    let long = json!({"sfu": {"drainTimeoutSeconds": 600}});
+    assert_eq!(grace(built(&long, &found())), Some(615));
+    let mut running = found();
+    running.deployments = vec![std::sync::Arc::new(built(&json!({}), &found()).sfu.unwrap())];
+    assert_eq!(grace(built(&long, &running)), Some(495));
 }
 
 #[test]

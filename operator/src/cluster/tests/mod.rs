@@ -4,6 +4,7 @@ mod apply;
 mod build;
 mod chart;
 mod reconcile;
+mod see_off;
 mod snapshots;
 mod status;
 mod traces;

@@ -25,9 +25,19 @@ impl World {
     pub(super) fn new() -> Self {
         let (caches, stores) = Caches::new();
         let api = Arc::new(FakeApi::default());
+        let context = Arc::new(Self::context(&api, stores));
+        Self { api, caches, context }
+    }
+
+    /// Another operator takes over, which knows nothing but what is there.
+    pub(super) fn restart(&mut self) {
+        self.context = Arc::new(Self::context(&self.api, self.context.stores.clone()));
+    }
+
+    fn context(api: &Arc<FakeApi>, stores: crate::watch::Stores) -> Context {
         let client = api.client();
         let reporter = Reporter { controller: "calls-operator".into(), instance: None };
-        let context = Context {
+        Context {
             recorder: Recorder::new(client.clone(), reporter),
             images: fixture::images(),
             memory: crate::cluster::apply::Memory::default(),
@@ -36,8 +46,7 @@ impl World {
             monitoring: crate::discovery::Monitoring::default(),
             client,
             stores,
-        };
-        Self { api, caches, context: Arc::new(context) }
+        }
     }
 
     /// Puts a `CallsCluster` there.
@@ -47,6 +56,32 @@ impl World {
             "metadata": {"name": name, "namespace": "red", "generation": 3},
         });
         self.api.put(&cluster(name), object);
+    }
+
+    /// Changes the spec of one that is there.
+    pub(super) fn wish_again(&self, name: &str, spec: &Value) {
+        self.api.edit(&cluster(name), |object| object["spec"] = spec.clone());
+    }
+
+    pub(super) fn put_pod(&self, name: &str, pod: &Value) {
+        self.api.put(&format!("/api/v1/namespaces/red/pods/{name}"), pod.clone());
+    }
+
+    pub(super) fn pod(&self, name: &str) -> Value {
+        self.api.get(&format!("/api/v1/namespaces/red/pods/{name}")).unwrap()
+    }
+
+    /// The only Deployment of SFUs.
+    pub(super) fn sfu_deployment(&self) -> Value {
+        let is_sfu = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/component"] == "sfu";
+        self.api.find("/apis/apps/v1/namespaces/red/deployments/", is_sfu).unwrap()
+    }
+
+    /// One reconcile, whenever the next may be.
+    pub(super) async fn look(&mut self, name: &str) {
+        self.caches.fill(&self.api);
+        let object: Guarded = serde_json::from_value(self.api.get(&cluster(name)).unwrap()).unwrap();
+        reconcile(Arc::new(object), Arc::clone(&self.context)).await.unwrap();
     }
 
     /// One reconcile of what is there now, with caches up to date. The writes it made, Events apart.
@@ -59,12 +94,12 @@ impl World {
         self.api.take_writes().into_iter().filter(|write| !write.contains("events")).collect()
     }
 
-    fn status(&self, name: &str) -> Value {
+    pub(super) fn status(&self, name: &str) -> Value {
         self.api.get(&cluster(name)).unwrap()["status"].clone()
     }
 
     /// A condition as `status reason`.
-    fn condition(&self, name: &str, type_: &str) -> String {
+    pub(super) fn condition(&self, name: &str, type_: &str) -> String {
         let status = self.status(name);
         let found = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == type_).unwrap();
         format!("{} {}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
@@ -112,7 +147,7 @@ async fn a_spec_that_is_mended_is_carried_out() {
 }
 
 /// Puts certificates that were made so many days ago.
-fn put_certificates(world: &World, days: i64) -> FleetCertificates {
+pub(super) fn put_certificates(world: &World, days: i64) -> FleetCertificates {
     let made = Timestamp::now() - SignedDuration::from_hours(days * 24);
     let made = FleetCertificates::ensure(&Stored::default(), made).unwrap();
     let object = serde_json::from_value(world.api.get(&cluster("blue")).unwrap()).unwrap();

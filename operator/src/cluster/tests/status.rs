@@ -29,6 +29,7 @@ fn report(name: &str, index: usize) -> SfuStatus {
         }],
         address_problem: None,
         load: SfuLoad { calls: 3, participants: 12, percent: 41 },
+        drain: None,
     }
 }
 

@@ -82,5 +82,5 @@ async fn spans_of_a_reconcile_alone() {
     let mut steps: Vec<&str> =
         spans.iter().filter(|span| span.parent_span_id == root.span_id).map(|span| span.name.as_str()).collect();
     steps.sort_unstable();
-    assert_eq!(steps, ["apply", "dereference", "status"]);
+    assert_eq!(steps, ["apply", "dereference", "see_off", "status"]);
 }
