@@ -324,9 +324,9 @@ mod tests {
         for (before, after) in [(0, 3_600), (3_600, 0)] {
             let mut path = Path::new(1_000_000);
             path.clock = Duration::from_secs(before);
-            path.run(300_000, 3_000);
+            path.run(900_000, 3_000);
             (path.clock, path.receiver) = (Duration::from_secs(after), FeedbackGenerator::default());
-            path.run(300_000, 3_000);
+            path.run(900_000, 3_000);
             let found = (0..100).any(|_| path.run(2_000_000, 10).is_some());
             assert!(found, "nothing after a second");
             let limit = path.run(2_000_000, 500).expect("found");
