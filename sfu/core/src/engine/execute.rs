@@ -194,7 +194,7 @@ impl Engine {
                     subscription.interrupt();
                 }
             }
-            self.forget_voice(index);
+            self.rest_voice(index);
         } else {
             self.retarget_all(now, index);
         }

@@ -99,7 +99,16 @@ impl Engine {
         }
     }
 
-    /// A track ends, is muted, or belongs to another group: it is judged no longer, or anew.
+    /// A track is muted: others have its place, and it is judged when it comes again.
+    pub(super) fn rest_voice(&mut self, index: TrackIndex) {
+        let group = self.tracks.get(index).and_then(|track| track.description.group);
+        if let Some(heard) = group.and_then(|group| self.hearing.groups.get_mut(&group)) {
+            heard.rest(index);
+        }
+        self.release(index);
+    }
+
+    /// A track ends or belongs to another group: it is judged no longer, or anew.
     pub(super) fn forget_voice(&mut self, index: TrackIndex) {
         let Some(group) = self.tracks.get(index).and_then(|track| track.description.group) else { return };
         if let Some(heard) = self.hearing.groups.get_mut(&group) {

@@ -16,7 +16,7 @@ use crate::time::Time;
 use crate::transport::srtp::{InvalidKey, Opener, OpenerState, Sealer, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 
 /// An [`Engine`] at rest. Carries keys: whatever stores or sends it must keep it secret.
 ///

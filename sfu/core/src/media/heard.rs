@@ -35,6 +35,8 @@ struct Member {
     voice: Voice,
     spoke_at: Option<Time>,
     heard_since: Option<Time>,
+    /// Whether nothing has been decided about it since it came, or came again.
+    is_new: bool,
 }
 
 /// By what it is decided.
@@ -54,7 +56,7 @@ pub enum Decision<K> {
     Unchanged,
     /// The voice is heard from this packet on, and in its favour another one is not any more.
     Heard { instead_of: Option<K> },
-    /// The voice is new, and there is no place for it now.
+    /// The voice is new, or comes again, and there is no place for it now.
     NoPlace,
 }
 
@@ -67,8 +69,8 @@ impl<K: Ord> Default for Heard<K> {
 impl<K: Copy + Ord> Heard<K> {
     /// Takes in the level of a packet of `who`, in -dBov.
     pub fn handle_level(&mut self, now: Time, who: K, level: u8, rules: Rules) -> Decision<K> {
-        let is_new = !self.voices.contains_key(&who);
         let member = self.voices.entry(who).or_insert_with(|| Member::new(now, level));
+        let is_new = std::mem::take(&mut member.is_new);
         let speaks = member.voice.handle_level(now, level, rules.speech_threshold);
         if speaks {
             member.spoke_at = Some(now);
@@ -94,6 +96,15 @@ impl<K: Copy + Ord> Heard<K> {
     pub fn remove(&mut self, who: K) {
         self.dismiss(who);
         self.voices.remove(&who);
+    }
+
+    /// A voice is silent on purpose: its place is free. What is known of it counts when it comes again, or the first word
+    /// after a pause would be taken for its background.
+    pub fn rest(&mut self, who: K) {
+        self.dismiss(who);
+        if let Some(member) = self.voices.get_mut(&who) {
+            *member = Member { spoke_at: None, is_new: true, ..*member };
+        }
     }
 
     /// Makes do with so many places; returns who lost theirs, those silent longest first.
@@ -150,7 +161,7 @@ impl<K: Copy + Ord> Heard<K> {
 
 impl Member {
     const fn new(now: Time, level: u8) -> Self {
-        Self { voice: Voice::new(now, level), spoke_at: None, heard_since: None }
+        Self { voice: Voice::new(now, level), spoke_at: None, heard_since: None, is_new: true }
     }
 }
 

@@ -260,6 +260,61 @@ fn who_is_muted_or_leaves_makes_room() {
 }
 
 #[test]
+fn the_first_word_after_unmuting_arrives_whole_also_of_a_quiet_microphone() {
+    scenario(|world| {
+        call(world, 5, 2);
+        world.run_for(Duration::from_secs(2));
+        for (number, level) in [(3, SPEECH), (4, 45), (5, 55)] {
+            world.command(Command::SetMuted { track: TrackKey(number), muted: true });
+            world.run_for(Duration::from_secs(2));
+            let first = set_level(world, number, level);
+            world.command(Command::SetMuted { track: TrackKey(number), muted: false });
+            world.run_for(Duration::from_millis(600));
+            let last = set_level(world, number, SILENT) - 1;
+            world.run_for(Duration::from_secs(2));
+            let frames = frames(world, number).into_iter().filter(|frame| (first..=last).contains(frame));
+            assert_eq!(frames.collect::<Vec<_>>(), (first..=last).collect::<Vec<_>>(), "{number}");
+        }
+        // Who comes again and says nothing takes nobody's place.
+        world.command(Command::SetMuted { track: TrackKey(1), muted: true });
+        world.run_for(Duration::from_secs(1));
+        let before = world.now;
+        world.command(Command::SetMuted { track: TrackKey(1), muted: false });
+        world.run_for(Duration::from_secs(2));
+        assert_eq!(count_since(world, 1, before), 0);
+        check_continuity(world, 5);
+    });
+}
+
+#[test]
+fn the_first_word_after_a_pause_without_packets_arrives_whole() {
+    scenario(|world| {
+        call(world, 5, 2);
+        world.run_for(Duration::from_secs(2));
+        // With DTX, a browser sends a packet every 400 ms while nobody speaks.
+        for number in 1..=5 {
+            world.clients.get_mut(&number).expect("joined").sender(microphone(number)).period =
+                Duration::from_millis(400);
+        }
+        world.run_for(Duration::from_secs(5));
+        for (number, level) in [(4, SPEECH), (5, 45)] {
+            let now = world.now;
+            let sender = world.clients.get_mut(&number).expect("joined").sender(microphone(number));
+            (sender.period, sender.next_frame) = (Duration::from_millis(20), now);
+            let first = set_level(world, number, level);
+            world.run_for(Duration::from_millis(400));
+            let last = set_level(world, number, SILENT) - 1;
+            world.run_for(Duration::from_millis(1_500));
+            let frames = frames(world, number).into_iter().filter(|frame| (first..=last).contains(frame));
+            assert_eq!(frames.collect::<Vec<_>>(), (first..=last).collect::<Vec<_>>(), "{number}");
+        }
+        for number in 1..=5 {
+            assert_eq!(world.received(LISTENER, copy(number)).gaps(), Vec::<u64>::new(), "{number}");
+        }
+    });
+}
+
+#[test]
 fn a_new_ssrc_is_held_back_like_the_one_before_and_heard_when_it_speaks() {
     scenario(|world| {
         call(world, 2, 1);
