@@ -22,7 +22,7 @@ pub fn room(call: &Call) -> proto::Room {
 
 /// What clients may publish, video first: a client whose codec is not here falls back to the first video entry.
 pub fn enabled_codecs() -> Vec<proto::Codec> {
-    ["video/VP8", "video/H264", "video/VP9", "video/AV1", "audio/opus"]
+    ["video/VP8", "video/H264", "video/VP9", "video/AV1", "video/H265", "audio/opus"]
         .map(|mime| proto::Codec { mime: mime.into(), ..proto::Codec::default() })
         .into()
 }

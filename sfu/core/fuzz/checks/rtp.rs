@@ -5,9 +5,10 @@ use sfu_core::engine::command::{Codec, Extensions};
 use sfu_core::id::Ssrc;
 use sfu_core::media::extension::{self, Kind, Located, Own};
 use sfu_core::media::keyframe::starts_keyframe;
+use sfu_core::media::picture::Numbers;
 use sfu_core::media::rtp::{Header, write_header};
 use sfu_core::media::scalable::{Read, Scalable};
-use sfu_core::media::{red, rtx, vp8, vp9};
+use sfu_core::media::{red, rtx, vp9};
 use sfu_core::time::Time;
 
 const IDS: Extensions = Extensions {
@@ -31,10 +32,11 @@ pub fn check(packet: &[u8]) {
         starts_keyframe(codec, payload);
     }
     check_redundancy(&header, packet);
-    if let Some(descriptor) = vp8::Descriptor::parse(payload) {
+    for codec in [Codec::Vp8, Codec::Vp9] {
+        let Some(numbers) = Numbers::of(codec, payload) else { continue };
         let mut copy = payload.to_vec();
-        descriptor.rewrite(&mut copy, 0x7fff, 0xff);
-        assert_eq!(vp8::Descriptor::parse(&copy).map(|rewritten| rewritten.length), Some(descriptor.length));
+        numbers.rewrite(&mut copy, 0x7fff, 0xff);
+        assert!(Numbers::of(codec, &copy).is_some());
     }
     if let Some(retransmission) = rtx::read(&header, packet) {
         let mut out = Vec::new();

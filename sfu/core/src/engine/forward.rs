@@ -17,10 +17,10 @@ use super::{Copies, Engine};
 use crate::media::extension::{self, Own};
 use crate::media::history::Packet;
 use crate::media::layer::choose;
+use crate::media::picture::Numbers;
 use crate::media::rewrite::{Mapped, Offsets};
 use crate::media::rtp::write_header;
 use crate::media::timeline::{LastSent, align};
-use crate::media::vp8::Descriptor;
 use crate::time::Time;
 
 /// What is the same for every copy of a packet.
@@ -32,7 +32,7 @@ pub(super) struct Original<'a> {
     layer: u8,
     pub packet: &'a Packet,
     pub codec: Codec,
-    descriptor: Option<Descriptor>,
+    numbers: Option<Numbers>,
 }
 
 impl<'a> Original<'a> {
@@ -48,14 +48,9 @@ impl<'a> Original<'a> {
     fn of(now: Time, track: &'a Track, (layer, source): (u8, &'a Source), sequence: u64) -> Option<Self> {
         let packet = source.history.get(sequence)?;
         let codec = track.codec(packet.header.payload_type)?.codec;
-        let descriptor = descriptor_of(codec, packet);
-        Some(Self { now, track, source, layer, packet, codec, descriptor })
+        let numbers = Numbers::of(codec, packet.payload());
+        Some(Self { now, track, source, layer, packet, codec, numbers })
     }
-}
-
-/// The VP8 descriptor of a packet, if it is VP8.
-pub(super) fn descriptor_of(codec: Codec, packet: &Packet) -> Option<Descriptor> {
-    if codec == Codec::Vp8 { Descriptor::parse(packet.payload()) } else { None }
 }
 
 impl Engine {
@@ -181,7 +176,7 @@ impl Subscription {
         if !waits || !can_begin || !is_ready || self.outgoing(original.codec).is_none() {
             return false;
         }
-        let (picture_id, tl0_picture_index) = self.picture_offsets(original.descriptor);
+        let (picture_id, tl0_picture_index) = self.picture_offsets(original.numbers);
         let selector = self.selector_from(original);
         let (frame_number, selection) = self.layer_offsets(original, selector.as_deref());
         let timestamp = self.timestamp_offset(original);
@@ -296,7 +291,7 @@ impl Subscription {
             self.write_head(&mut out, payload_type, packet, mapped.offsets, now, transport_sequence);
             match redundant {
                 Some((_, payload)) => payload,
-                None => payload_of(packet, original.descriptor, mapped.offsets, &mut copies.rewritten),
+                None => payload_of(packet, original.numbers, mapped.offsets, &mut copies.rewritten),
             }
         };
         let header_length = out.len();
@@ -331,8 +326,8 @@ impl Subscription {
         if mapped.newest {
             let timestamp = original.packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
             self.last = Some(LastSent { timestamp, at: original.now });
-            if let Some(descriptor) = &original.descriptor {
-                self.handle_picture(descriptor, mapped.offsets);
+            if let Some(numbers) = &original.numbers {
+                self.handle_picture(numbers, mapped.offsets);
             }
             self.note_frame(original.packet, mapped.offsets);
         }
@@ -359,19 +354,19 @@ impl Subscription {
     }
 }
 
-/// A copy's payload: as it is, or with VP8's numbers rewritten in `copy`.
+/// A copy's payload: as it is, or with its running numbers rewritten in `copy`.
 pub(super) fn payload_of<'a>(
     packet: &'a Packet,
-    descriptor: Option<Descriptor>,
+    numbers: Option<Numbers>,
     offsets: Offsets,
     copy: &'a mut Vec<u8>,
 ) -> &'a [u8] {
     let payload = packet.payload();
-    match descriptor {
-        Some(descriptor) if offsets.picture_id != 0 || offsets.tl0_picture_index != 0 => {
+    match numbers {
+        Some(numbers) if offsets.picture_id != 0 || offsets.tl0_picture_index != 0 => {
             copy.clear();
             copy.extend_from_slice(payload);
-            descriptor.rewrite(copy, offsets.picture_id, offsets.tl0_picture_index);
+            numbers.rewrite(copy, offsets.picture_id, offsets.tl0_picture_index);
             copy
         }
         _ => payload,

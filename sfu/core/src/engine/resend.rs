@@ -2,10 +2,11 @@
 
 use super::Engine;
 use super::arena::SubscriptionIndex;
-use super::forward::{descriptor_of, payload_of};
+use super::forward::payload_of;
 use super::stats::EngineStats;
 use super::svc::Choice;
 use super::transport::take_number;
+use crate::media::picture::Numbers;
 use crate::media::resend::is_too_late;
 use crate::media::rtx;
 use crate::time::Time;
@@ -68,7 +69,7 @@ impl Engine {
             &[]
         } else {
             subscription.write_head(&mut out, payload_type, packet, origin.offsets, now, transport_sequence);
-            payload_of(packet, descriptor_of(codec, packet), origin.offsets, &mut scratch.copies.rewritten)
+            payload_of(packet, Numbers::of(codec, packet.payload()), origin.offsets, &mut scratch.copies.rewritten)
         };
         scratch.payload.clear();
         rtx::write_payload(&mut scratch.payload, origin.out as u16, payload);

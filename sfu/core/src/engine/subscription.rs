@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::arena::{TrackIndex, TransportIndex};
 use super::command::{Codec, CodecMapping, Subscribe, Target};
 use super::track::Track;
+use crate::media::picture::Numbers;
 use crate::media::report::SenderStatistics;
 use crate::media::resend::{Budget, SealedRing};
 use crate::media::rewrite::{Offsets, Rewriter};
 use crate::media::select::Selector;
 use crate::media::timeline::LastSent;
-use crate::media::vp8::Descriptor;
 use crate::time::Time;
 use crate::transport::srtp::OutboundStream;
 
@@ -50,7 +50,7 @@ pub enum Allowed {
     Nothing,
 }
 
-/// VP8's running numbers as the subscriber last saw them.
+/// The running numbers of VP8 or VP9 as the subscriber last saw them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPicture {
     pub picture_id: u16,
@@ -121,22 +121,22 @@ impl Subscription {
         self.rewriter.pause();
     }
 
-    /// What to add to VP8's running numbers so that the picture `descriptor` begins follows the last one sent.
-    pub fn picture_offsets(&self, descriptor: Option<Descriptor>) -> (u16, u8) {
-        let (Some(last), Some(descriptor)) = (self.last_picture, descriptor) else { return (0, 0) };
-        let picture_id = descriptor.picture_id.map_or(0, |id| last.picture_id.wrapping_add(1).wrapping_sub(id.value));
-        let index = descriptor
+    /// What to add to running numbers so that a picture that has these follows the last one sent.
+    pub fn picture_offsets(&self, numbers: Option<Numbers>) -> (u16, u8) {
+        let (Some(last), Some(numbers)) = (self.last_picture, numbers) else { return (0, 0) };
+        let picture_id = numbers.picture_id.map_or(0, |id| last.picture_id.wrapping_add(1).wrapping_sub(id.value));
+        let index = numbers
             .tl0_picture_index
             .map_or(0, |(index, _)| last.tl0_picture_index.wrapping_add(1).wrapping_sub(index));
         (picture_id & 0x7fff, index)
     }
 
     /// Notes the running numbers of a packet that was sent and is newer than all before.
-    pub fn handle_picture(&mut self, descriptor: &Descriptor, offsets: Offsets) {
-        let Some(id) = descriptor.picture_id else { return };
+    pub fn handle_picture(&mut self, numbers: &Numbers, offsets: Offsets) {
+        let Some(id) = numbers.picture_id else { return };
         self.last_picture = Some(LastPicture {
             picture_id: id.value.wrapping_add(offsets.picture_id) & 0x7fff,
-            tl0_picture_index: descriptor
+            tl0_picture_index: numbers
                 .tl0_picture_index
                 .map_or(0, |(index, _)| index.wrapping_add(offsets.tl0_picture_index)),
         });

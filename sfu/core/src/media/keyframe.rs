@@ -45,18 +45,19 @@ fn h264(payload: &[u8]) -> Option<bool> {
     })
 }
 
-/// A video or sequence parameter set, for the same reason.
+/// A video parameter set, which comes before all others, for the same reason. Where each has a packet of its own and a
+/// later one overtakes it, that is no place to begin.
 fn h265(payload: &[u8]) -> Option<bool> {
     const AGGREGATION: u8 = 48;
     const FRAGMENTATION: u8 = 49;
-    let is_parameters = |unit_type: u8| unit_type == 32 || unit_type == 33;
+    const VIDEO_PARAMETERS: u8 = 32;
     let unit_type = |first: u8| first >> 1 & 0x3f;
     Some(match unit_type(*payload.first()?) {
         AGGREGATION => {
-            aggregated(payload.get(2..)?).any(|unit| unit.first().is_some_and(|b| is_parameters(unit_type(*b))))
+            aggregated(payload.get(2..)?).any(|unit| unit.first().is_some_and(|b| unit_type(*b) == VIDEO_PARAMETERS))
         }
-        FRAGMENTATION => *payload.get(2)? & 0x80 != 0 && is_parameters(*payload.get(2)? & 0x3f),
-        other => is_parameters(other),
+        FRAGMENTATION => *payload.get(2)? & 0x80 != 0 && *payload.get(2)? & 0x3f == VIDEO_PARAMETERS,
+        other => other == VIDEO_PARAMETERS,
     })
 }
 
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn keyframes_are_told_from_other_packets() {
-        let cases: [(Codec, &[u8], bool, &str); 22] = [
+        let cases: [(Codec, &[u8], bool, &str); 24] = [
             (Codec::Opus, &[], true, "audio always"),
             (Codec::Vp8, &[0x10, 0x10], true, "first partition of a keyframe"),
             (Codec::Vp8, &[0x10, 0x11], false, "interframe"),
@@ -149,8 +150,10 @@ mod tests {
             (Codec::H264, &[0x7c, 0x07], false, "FU-A middle"),
             (Codec::H264, &[0x41, 0x9a], false, "slice"),
             (Codec::H265, &[0x40, 0x01], true, "VPS"),
-            (Codec::H265, &[0x60, 0x01, 0, 2, 0x42, 0x01], true, "aggregate with SPS"),
-            (Codec::H265, &[0x62, 0x01, 0xa1], true, "fragment start of SPS"),
+            (Codec::H265, &[0x42, 0x01], false, "SPS, which follows upon a VPS"),
+            (Codec::H265, &[0x60, 0x01, 0, 2, 0x40, 0x01, 0, 2, 0x42, 0x01], true, "aggregate of VPS and SPS"),
+            (Codec::H265, &[0x62, 0x01, 0xa0], true, "fragment start of VPS"),
+            (Codec::H265, &[0x62, 0x01, 0x93], false, "fragment start of an IDR slice without VPS"),
             (Codec::H265, &[0x02, 0x01], false, "trailing picture"),
             (Codec::Av1, &[0x18, 0x0a], true, "new coded video sequence"),
             (Codec::Av1, &[0x10, 0x32], false, "goes on"),

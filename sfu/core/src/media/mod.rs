@@ -15,6 +15,7 @@ pub mod level;
 pub mod meter;
 pub mod nack;
 pub mod pace;
+pub mod picture;
 pub mod random;
 pub mod receive;
 pub mod red;

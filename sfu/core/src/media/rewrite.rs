@@ -39,9 +39,9 @@ impl SourceId {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offsets {
     pub timestamp: u32,
-    /// VP8 picture id, 15 bits.
+    /// Picture id of VP8 or VP9, 15 bits.
     pub picture_id: u16,
-    /// VP8 index of the base layer's picture.
+    /// Index of the base layer's picture, of the same.
     pub tl0_picture_index: u8,
     /// Frame number of the dependency descriptor, 16 bits.
     pub frame_number: u16,

@@ -1,5 +1,7 @@
 //! The VP9 payload descriptor (RFC 9628, section 4.2): the layer of a frame, and what it was predicted from.
 
+use crate::media::picture::{Numbers, PictureId};
+
 /// What the descriptor says of the frame a packet belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptor {
@@ -7,8 +9,8 @@ pub struct Descriptor {
     pub ends_frame: bool,
     /// The frame is predicted from earlier pictures (P).
     pub predicted: bool,
-    /// The number of the picture, all of whose spatial layers have the same; the bits it has.
-    pub picture_id: Option<(u16, u8)>,
+    /// All spatial layers of a picture have the same.
+    pub numbers: Numbers,
     /// `None` for a stream without layers.
     pub layers: Option<Layers>,
     /// The frame is no reference for higher spatial layers of its picture (Z).
@@ -50,20 +52,19 @@ impl Descriptor {
         let predicted = has(0x40);
         let picture_id = if has(0x80) {
             let high = next()?;
-            Some(if high & 0x80 == 0 {
-                (u16::from(high), 7)
-            } else {
-                (u16::from(high & 0x7f) << 8 | u16::from(next()?), 15)
-            })
+            let long = high & 0x80 != 0;
+            let value = if long { u16::from(high & 0x7f) << 8 | u16::from(next()?) } else { u16::from(high) };
+            Some(PictureId { value, at: 1, long })
         } else {
             None
         };
         let (is_layered, is_flexible) = (has(0x20), has(0x10));
+        let mut tl0_picture_index = None;
         let layers = if is_layered {
             let byte = next()?;
             if !is_flexible {
-                // TL0PICIDX.
-                next()?;
+                let place = 2 + picture_id.map_or(0, |id| 1 + usize::from(id.long));
+                tl0_picture_index = Some((next()?, place));
             }
             Some(Layers {
                 temporal: byte >> 5,
@@ -90,7 +91,7 @@ impl Descriptor {
             begins_frame: has(0x08),
             ends_frame: has(0x04),
             predicted,
-            picture_id,
+            numbers: Numbers { picture_id, tl0_picture_index },
             layers,
             unused_above: has(0x01),
             references,
@@ -121,7 +122,10 @@ mod tests {
                 begins_frame: true,
                 ends_frame: false,
                 predicted: true,
-                picture_id: Some((0x1234, 15)),
+                numbers: Numbers {
+                    picture_id: Some(PictureId { value: 0x1234, at: 1, long: true }),
+                    tl0_picture_index: Some((7, 4)),
+                },
                 layers: Some(layers),
                 unused_above: false,
                 references: References::ByStructure,
@@ -129,7 +133,8 @@ mod tests {
         );
         // I, L, E, Z; a 7-bit picture id.
         let short = Descriptor::parse(&[0xa5, 0x12, 0x00, 7]).expect("whole");
-        assert_eq!((short.picture_id, short.predicted, short.unused_above), (Some((0x12, 7)), false, true));
+        assert_eq!(short.numbers.picture_id, Some(PictureId { value: 0x12, at: 1, long: false }));
+        assert!(!short.predicted && short.unused_above);
         assert!(short.ends_frame && !short.begins_frame);
     }
 

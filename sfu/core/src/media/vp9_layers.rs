@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::dependency::{DecodeTarget, Indication, Indications, Layer, MAX_CHAINS, Structure, at_distance};
 use crate::media::layer::is_alive;
+use crate::media::picture::PictureId;
 use crate::media::scalable::Frame;
 use crate::media::sequence::Unwrapper;
 use crate::media::vp9::{Descriptor, Layers, References};
@@ -36,7 +37,7 @@ impl Vp9Layers {
     /// be told apart.
     pub fn read(&mut self, now: Time, descriptor: &Descriptor, timestamp: u32) -> Option<Frame> {
         let layers = descriptor.layers.filter(|layers| layers.spatial < SIDE && layers.temporal < SIDE)?;
-        let picture = self.widen(descriptor.picture_id?);
+        let picture = self.widen(descriptor.numbers.picture_id?);
         let number = picture * u64::from(SIDE) + u64::from(layers.spatial);
         self.note_layer(now, layers);
         if descriptor.predicted && descriptor.unused_above && !self.independent {
@@ -86,9 +87,9 @@ impl Vp9Layers {
     }
 
     /// Picture ids have 15 bits or 7: in the upper bits of 16 their wraps are followed all the same.
-    fn widen(&mut self, (id, width): (u16, u8)) -> u64 {
-        let unused = 16 - width;
-        self.pictures.unwrap(id << unused) >> unused
+    fn widen(&mut self, id: PictureId) -> u64 {
+        let unused = if id.long { 1 } else { 9 };
+        self.pictures.unwrap(id.value << unused) >> unused
     }
 
     fn note_layer(&mut self, now: Time, layers: Layers) {

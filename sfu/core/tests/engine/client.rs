@@ -11,18 +11,17 @@ use sfu_core::media::rtcp::{self, Packet, Packets, ReportBlock, SenderInfo};
 use sfu_core::media::rtp::{ExtensionForm, ExtensionWriter, Header, write_header};
 use sfu_core::media::sequence::nearest;
 use sfu_core::media::twcc::FeedbackGenerator;
-use sfu_core::media::{red, rtx, vp8};
+use sfu_core::media::{red, rtx};
 use sfu_core::time::{NtpTime, Time};
 use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::{Opener, OutboundStream, Profile, Sealer, SrtpKeys};
 
 use crate::encoder::Encoder;
+pub use crate::payloads::{AV1, VP8, VP9};
+use crate::payloads::{Head, PICTURES, Place};
 use crate::world::{EXTENSIONS, RECEIVER_EXTENSIONS};
 
-pub const VP8: u8 = 96;
-pub const VP9: u8 = 98;
-pub const AV1: u8 = 35;
 pub const OPUS: u8 = 111;
 pub const RED: u8 = 63;
 
@@ -89,6 +88,8 @@ pub struct Sender {
     past: VecDeque<(u32, Vec<u8>)>,
     /// What it says is nothing (DTX).
     pub silent: bool,
+    /// Packets tell when they were captured: the number of the frame stands for it.
+    pub tells_capture: bool,
     /// What it sends has layers.
     pub encoder: Option<Encoder>,
     /// The dependency descriptor of the packet being sent.
@@ -124,7 +125,10 @@ pub struct Arrived {
     pub descriptor: Vec<u8>,
     /// Contents that came along as redundancy, with how much earlier they are.
     pub earlier: Vec<(u32, Content)>,
+    /// The absolute capture time.
+    pub capture: Vec<u8>,
     pub picture_id: Option<u16>,
+    pub base_index: Option<u8>,
     pub keyframe: bool,
     /// Where it came from and what it is there.
     pub content: Option<Content>,
@@ -255,8 +259,10 @@ impl Client {
         for part in 0..packets {
             let content = Content { ssrc: sender.ssrc, frame: sender.frame, part };
             let mut payload = Vec::new();
-            if sender.payload_type == VP8 {
-                sender.write_descriptor(part, keyframe, &mut payload);
+            if sender.is_video() {
+                let (picture_id, base_index) = (sender.picture_id, sender.frame as u8);
+                let place = Place { part, is_last: part + 1 == packets, is_keyframe: keyframe, picture_id, base_index };
+                payload = place.head(sender.payload_type);
             }
             content.write(&mut payload);
             payload.resize(payload.len() + sender.filling, FILL);
@@ -471,6 +477,7 @@ impl Sender {
             redundancy: 0,
             past: VecDeque::new(),
             silent: false,
+            tells_capture: rid.is_some(),
             encoder: None,
             descriptor: Vec::new(),
             stream: placeholder(),
@@ -509,20 +516,13 @@ impl Sender {
         payload
     }
 
-    pub const fn is_video(&self) -> bool {
-        matches!(self.payload_type, VP8 | VP9 | AV1)
+    pub fn is_video(&self) -> bool {
+        PICTURES.iter().any(|(_, known)| *known == self.payload_type)
     }
 
     pub fn timestamp_at(&self, now: Time) -> u32 {
         let ticks = u128::from(now.as_micros()) * u128::from(self.clock_rate) / 1_000_000;
         self.timestamp.wrapping_add(ticks as u32)
-    }
-
-    /// Frame and part begin and keyframes as VP8 marks them, with 15-bit picture ids and indices of the base layer.
-    fn write_descriptor(&self, part: u8, keyframe: bool, payload: &mut Vec<u8>) {
-        let [high, low] = self.picture_id.to_be_bytes();
-        payload.extend_from_slice(&[0x80 | u8::from(part == 0) << 4, 0xc0, 0x80 | high, low, self.frame as u8]);
-        payload.push(if keyframe { 0x10 } else { 0x11 });
     }
 
     fn send(
@@ -545,6 +545,9 @@ impl Sender {
         }
         if !self.descriptor.is_empty() {
             writer.push(EXTENSIONS.dependency_descriptor.unwrap_or_default(), &self.descriptor);
+        }
+        if self.tells_capture {
+            writer.push(EXTENSIONS.abs_capture_time.unwrap_or_default(), &self.frame.to_be_bytes());
         }
         if self.is_video() {
             writer.push(EXTENSIONS.transport_cc.unwrap_or_default(), &number.to_be_bytes());
@@ -588,12 +591,10 @@ impl Received {
         self.nack.handle_packet(now, index);
         let located = Located::find(header, packet, &RECEIVER_EXTENSIONS);
         let payload = header.payload.of(packet);
-        let descriptor = if header.payload_type == VP8 { vp8::Descriptor::parse(payload) } else { None };
+        let head = Head::read(header.payload_type, payload);
         let skipped = match header.payload_type {
-            VP9 => 5,
-            AV1 => 1,
             RED => payload.len() - red::primary(payload).map_or(0, |(_, data)| data.len()),
-            _ => descriptor.map_or(0, |descriptor| descriptor.length + 1),
+            _ => head.length,
         };
         let arrived = Arrived {
             at: now,
@@ -604,8 +605,10 @@ impl Received {
             level: located.audio_level(packet),
             descriptor: located.get(Kind::DependencyDescriptor, packet).to_vec(),
             earlier: earlier(header.payload_type, payload),
-            picture_id: descriptor.and_then(|descriptor| Some(descriptor.picture_id?.value)),
-            keyframe: descriptor.is_some_and(|descriptor| descriptor.starts_keyframe(payload)),
+            capture: located.get(Kind::AbsCaptureTime, packet).to_vec(),
+            picture_id: head.picture_id,
+            base_index: head.base_index,
+            keyframe: head.starts_keyframe,
             content: payload
                 .get(skipped..)
                 .filter(|rest| rest.len() == CONTENT || rest.len() >= LARGE)

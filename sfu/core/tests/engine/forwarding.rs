@@ -95,16 +95,7 @@ fn audio_and_video_of_a_publisher_stay_in_step() {
         world.subscribe(2, 1, 100, MediaKind::Audio);
         world.subscribe(2, 2, 200, MediaKind::Video);
         world.run_for(Duration::from_secs(8));
-        // The publisher's clock at the capture of what was heard and seen last, by the reports we sent.
-        let captured = |ssrc: u32, rate: f64| {
-            let client = &world.clients[&2];
-            let (ntp, timestamp, _) = *client.sender_reports[&Ssrc(ssrc)].last().expect("reported");
-            let last = client.received[&Ssrc(ssrc)].packets.values().last().expect("received");
-            let since = f64::from(last.timestamp.wrapping_sub(timestamp).cast_signed()) / rate;
-            (ntp.bits() as f64 / 4_294_967_296.0 + since, last.at)
-        };
-        let ((audio, heard), (video, seen)) = (captured(100, 48_000.0), captured(200, 90_000.0));
-        let skew = (audio - video) - (heard.as_micros() as f64 - seen.as_micros() as f64) / 1e6;
+        let skew = world.skew(2, 100, 200);
         assert!(skew.abs() < 0.002, "{skew} s apart");
     });
 }

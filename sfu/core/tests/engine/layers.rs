@@ -2,19 +2,28 @@
 
 use std::time::Duration;
 
-use sfu_core::engine::command::{Command, MediaKind, Target};
+use sfu_core::engine::command::{Codec, Command, MediaKind, Target};
 use sfu_core::id::{Ssrc, SubscriptionKey};
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::{Arrived, Sender};
 use crate::network::BAD;
+use crate::payloads::{PICTURES, VP8};
 use crate::world::{World, scenario, scenario_on_the_move};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 
 fn simulcast(world: &mut World) {
+    simulcast_of(world, VP8);
+}
+
+fn simulcast_of(world: &mut World, payload_type: u8) {
     world.join(1, GCM);
-    let layers = [(21, "q"), (22, "h"), (23, "f")].map(|(ssrc, rid)| Sender::video(ssrc, "1", Some(rid)));
+    let layers = [(21, "q"), (22, "h"), (23, "f")].map(|(ssrc, rid)| {
+        let mut sender = Sender::video(ssrc, "1", Some(rid));
+        (sender.payload_type, sender.packets_per_keyframe) = (payload_type, Some(5));
+        sender
+    });
     world.publish(1, 2, layers.into());
     world.join(2, GCM);
     world.subscribe(2, 2, 200, MediaKind::Video);
@@ -41,12 +50,16 @@ pub fn check_continuous(world: &World) -> usize {
         assert!((0..=90_000 * 4).contains(&step), "time steps by {step} from {before:?} to {after:?}");
         let ids = pair[0].picture_id.zip(pair[1].picture_id);
         let picture_step = ids.map(|(a, b)| b.wrapping_sub(a) & 0x7fff);
+        let indices = pair[0].base_index.zip(pair[1].base_index);
+        let index_step = indices.map(|(a, b)| b.wrapping_sub(a));
+        assert_eq!(pair[1].capture, after.frame.to_be_bytes(), "{after:?}");
         if before.ssrc == after.ssrc {
             assert!(before < after, "{before:?} before {after:?}");
         } else {
             switches += 1;
             assert!(pair[1].keyframe, "switched to {after:?} without a keyframe");
-            assert_eq!(picture_step, Some(1));
+            assert!(picture_step.is_none_or(|step| step == 1), "{picture_step:?}");
+            assert!(index_step.is_none_or(|step| step == 1), "{index_step:?}");
             assert!(step > 0);
         }
     }
@@ -55,17 +68,21 @@ pub fn check_continuous(world: &World) -> usize {
 
 #[test]
 fn a_switch_waits_for_a_keyframe_and_cannot_be_seen() {
-    scenario_on_the_move(|world| {
-        simulcast(world);
-        world.run_for(Duration::from_secs(3));
-        assert_eq!(newest_layer(world), 23);
-        for (layer, ssrc) in [(0, 21), (1, 22), (2, 23), (1, 22), (0, 21)] {
-            target(world, Target::Layer(layer));
-            world.run_for(Duration::from_secs(2));
-            assert_eq!(newest_layer(world), ssrc);
-        }
-        assert!(check_continuous(world) >= 5);
-    });
+    for (codec, payload_type) in PICTURES {
+        scenario_on_the_move(|world| {
+            simulcast_of(world, payload_type);
+            world.run_for(Duration::from_secs(3));
+            assert_eq!(newest_layer(world), 23, "{codec:?}");
+            for (layer, ssrc) in [(0, 21), (1, 22), (2, 23), (1, 22), (0, 21)] {
+                target(world, Target::Layer(layer));
+                world.run_for(Duration::from_secs(2));
+                assert_eq!(newest_layer(world), ssrc, "{codec:?}");
+            }
+            assert!(check_continuous(world) >= 5);
+            let numbered = world.received(2, Ssrc(200)).packets.values().filter(|packet| packet.picture_id.is_some());
+            assert_eq!(numbered.count() > 0, matches!(codec, Codec::Vp8 | Codec::Vp9));
+        });
+    }
 }
 
 #[test]
@@ -90,19 +107,40 @@ fn time_runs_on_exactly_across_a_switch() {
 }
 
 #[test]
-fn random_switches_on_a_bad_network_lose_and_invent_nothing() {
+fn sound_and_picture_stay_in_step_across_switches() {
     scenario_on_the_move(|world| {
         simulcast(world);
-        world.run_for(Duration::from_secs(2));
-        (world.up, world.down) = (BAD, BAD);
-        for step in 0..30_u8 {
-            target(world, Target::Layer(step * 7 % 3));
-            world.run_for(Duration::from_millis(300));
+        world.publish(1, 1, vec![Sender::audio(11, "0")]);
+        world.subscribe(2, 1, 100, MediaKind::Audio);
+        world.run_for(Duration::from_secs(3));
+        for layer in [0, 2, 1, 2, 0] {
+            target(world, Target::Layer(layer));
+            for _ in 0..6 {
+                world.run_for(Duration::from_millis(700));
+                let skew = world.skew(2, 100, 200);
+                assert!(skew.abs() < 0.002, "{skew} s apart");
+            }
         }
-        (world.up, world.down) = (crate::network::PERFECT, crate::network::PERFECT);
-        world.run_for(Duration::from_secs(2));
-        assert!(check_continuous(world) > 5);
+        assert!(check_continuous(world) >= 5);
     });
+}
+
+#[test]
+fn random_switches_on_a_bad_network_lose_and_invent_nothing() {
+    for (_, payload_type) in PICTURES {
+        scenario_on_the_move(|world| {
+            simulcast_of(world, payload_type);
+            world.run_for(Duration::from_secs(2));
+            (world.up, world.down) = (BAD, BAD);
+            for step in 0..30_u8 {
+                target(world, Target::Layer(step * 7 % 3));
+                world.run_for(Duration::from_millis(300));
+            }
+            (world.up, world.down) = (crate::network::PERFECT, crate::network::PERFECT);
+            world.run_for(Duration::from_secs(2));
+            assert!(check_continuous(world) > 5);
+        });
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod moving;
 mod network;
 mod nonces;
 mod pacing;
+mod payloads;
 mod redundancy;
 mod redundant_publishers;
 mod relay;

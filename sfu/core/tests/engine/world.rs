@@ -22,9 +22,10 @@ use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::Profile;
 
-use crate::client::{AV1, Client, OPUS, RED, Received, Sender, VP8, VP9, keys};
+use crate::client::{Client, OPUS, RED, Received, Sender, keys};
 use crate::moving::Moving;
 use crate::network::{Bottleneck, Link, PERFECT};
+use crate::payloads::PICTURES;
 use crate::stun;
 
 /// Ids of publishers.
@@ -35,7 +36,7 @@ pub const EXTENSIONS: Extensions = Extensions {
     audio_level: Some(4),
     transport_cc: Some(5),
     abs_send_time: None,
-    abs_capture_time: None,
+    abs_capture_time: Some(6),
     dependency_descriptor: Some(8),
     playout_delay: None,
     video_orientation: None,
@@ -49,6 +50,7 @@ pub const RECEIVER_EXTENSIONS: Extensions = Extensions {
     audio_level: Some(12),
     transport_cc: Some(13),
     abs_send_time: Some(14),
+    abs_capture_time: Some(3),
     dependency_descriptor: Some(7),
     ..EXTENSIONS
 };
@@ -284,6 +286,21 @@ impl World {
         let mut subscribe = subscription(number, track, ssrc, MediaKind::Audio);
         subscribe.codecs = vec![OPUS_CODEC, RED_CODEC];
         self.subscribe_as(number, subscribe)
+    }
+
+    /// How much later sound is played than the picture that was captured with it, in seconds, by the reports and packets
+    /// that this client got last.
+    pub fn skew(&self, number: u64, audio: u32, video: u32) -> f64 {
+        // The publisher's clock at the capture of what was heard and seen last.
+        let captured = |ssrc: u32, rate: f64| {
+            let client = &self.clients[&number];
+            let (ntp, timestamp, _) = *client.sender_reports[&Ssrc(ssrc)].last().expect("reported");
+            let last = client.received[&Ssrc(ssrc)].packets.values().last().expect("received");
+            let since = f64::from(last.timestamp.wrapping_sub(timestamp).cast_signed()) / rate;
+            (ntp.bits() as f64 / 4_294_967_296.0 + since, last.at)
+        };
+        let ((audio, heard), (video, seen)) = (captured(audio, 48_000.0), captured(video, 90_000.0));
+        (audio - video) - (heard.as_micros() as f64 - seen.as_micros() as f64) / 1e6
     }
 
     fn subscribe_as(&mut self, number: u64, subscribe: Subscribe) -> Ssrc {
@@ -584,13 +601,16 @@ const OPUS_CODEC: CodecMapping =
     CodecMapping { codec: Codec::Opus, payload_type: OPUS, rtx_payload_type: None, clock_rate: 48_000 };
 const RED_CODEC: CodecMapping =
     CodecMapping { codec: Codec::Red, payload_type: RED, rtx_payload_type: None, clock_rate: 48_000 };
-const VP8_CODEC: CodecMapping = video_codec(Codec::Vp8, VP8);
 
-const fn video_codec(codec: Codec, payload_type: u8) -> CodecMapping {
-    CodecMapping { codec, payload_type, rtx_payload_type: Some(payload_type + 1), clock_rate: 90_000 }
+fn video_codecs() -> Vec<CodecMapping> {
+    let mapping = |(codec, payload_type): (Codec, u8)| CodecMapping {
+        codec,
+        payload_type,
+        rtx_payload_type: Some(payload_type + 1),
+        clock_rate: 90_000,
+    };
+    PICTURES.map(mapping).into()
 }
-
-const VIDEO_CODECS: [CodecMapping; 3] = [VP8_CODEC, video_codec(Codec::Vp9, VP9), video_codec(Codec::Av1, AV1)];
 
 /// Where the engine is to which a path leads.
 pub fn site(path: &Path) -> usize {
@@ -610,7 +630,7 @@ pub fn description(number: u64, track: u64, senders: &[Sender]) -> Publish {
         feed: Feed::Transport(TransportKey(number)),
         mid: Mid(senders[0].mid.to_owned()),
         kind: if is_video { MediaKind::Video } else { MediaKind::Audio },
-        codecs: if is_video { VIDEO_CODECS.to_vec() } else { vec![OPUS_CODEC, RED_CODEC] },
+        codecs: if is_video { video_codecs() } else { vec![OPUS_CODEC, RED_CODEC] },
         extensions: EXTENSIONS,
         ssrcs: if rids.is_empty() { senders.iter().map(signalled).collect() } else { Vec::new() },
         rids,
@@ -637,7 +657,7 @@ pub fn subscription(number: u64, track: u64, ssrc: u32, kind: MediaKind) -> Subs
         mid: Mid(format!("s{track}")),
         ssrc: Ssrc(ssrc),
         rtx_ssrc: is_video.then_some(Ssrc(ssrc + RTX)),
-        codecs: if is_video { VIDEO_CODECS.to_vec() } else { vec![OPUS_CODEC] },
+        codecs: if is_video { video_codecs() } else { vec![OPUS_CODEC] },
         extensions: RECEIVER_EXTENSIONS,
         cname: "publisher".to_owned(),
         target: Target::HIGHEST,
