@@ -275,6 +275,9 @@ pub struct CallEnd<'a> {
     /// UDP port of loopback that media goes to, instead of the server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<u16>,
+    /// What media is encrypted with, end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<&'a str>,
 }
 
 impl Driver {

@@ -54,7 +54,7 @@ const CLEAN: Network = Network {
 };
 
 /// All networks. Both directions of each are alike.
-pub const NETWORKS: [Network; 6] = [
+pub const NETWORKS: [Network; 7] = [
     CLEAN,
     Network {
         name: "loss",
@@ -80,6 +80,12 @@ pub const NETWORKS: [Network; 6] = [
         name: "steps",
         about: "a link of 3, then 0.5, then 3 Mbit/s with a queue of 250 ms, a third of the time each",
         rates: &[3_000_000, 500_000, 3_000_000],
+        ..CLEAN
+    },
+    Network {
+        name: "choke",
+        about: "a link of 3, then 0.1, then 3 Mbit/s with a queue of 250 ms: for a third of the time only voices fit",
+        rates: &[3_000_000, 100_000, 3_000_000],
         ..CLEAN
     },
 ];

@@ -3,24 +3,29 @@
 //
 // What it is to do is in the address behind the `#`, so that the token is in no request: `server` (its websocket),
 // `token`, `sends` (sources, none for a receiver), `codec` (of the camera, where not livekit-client's own choice), `relay`
-// (the UDP port to use where the server names another; TCP is left out then, so that media has no way around the relay).
+// (the UDP port to use where the server names another; TCP is left out then, so that media has no way around the relay),
+// `secret` (what media is encrypted with, end to end).
 import { pictureTrack, screenTrack } from './pictures.mjs';
 
-const { server, token, sends, codec, relay } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
-const { Room, RoomEvent, Track, VideoQuality } = await import('../clients/2.23.mjs');
+const { server, token, sends, codec, relay, secret } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const { ExternalE2EEKeyProvider, Room, RoomEvent, Track, VideoQuality } = await import('../clients/2.23.mjs');
 
 /** Milliseconds between two looks at the statistics. */
 const SAMPLE_INTERVAL = 500;
 
 if (relay !== undefined) redirect(relay);
 
-const room = new Room({ dynacast: true });
+const keyProvider = new ExternalE2EEKeyProvider();
+const encryption = secret && { keyProvider, worker: new Worker('/clients/e2ee-worker.mjs', { type: 'module' }) };
+const room = new Room({ dynacast: true, e2ee: encryption });
 const joining = performance.now();
 /** Received tracks, by source. */
 const received = new Map();
 /** What can be asked for of them, by source. */
 const publications = new Map();
 const samples = [];
+/** What was told of received streams: source, and `paused` or `active`. */
+const states = [];
 
 room.on(RoomEvent.TrackSubscribed, (track, publication) => {
   received.set(publication.source, track);
@@ -32,12 +37,26 @@ room.on(RoomEvent.TrackUnsubscribed, (track, { source }) => {
   received.delete(source);
 });
 
+room.on(RoomEvent.TrackStreamStateChanged, ({ source }, state) => states.push([source, state]));
+
 window.measured = {
   samples,
+  states,
   state: () => ({ connection: room.state, sources: [...received.keys()] }),
   /** Asks for a received picture in `LOW`, `MEDIUM` or `HIGH` quality. */
   want: (source, quality) => publications.get(source).setVideoQuality(VideoQuality[quality]),
+  /** Says how large a received picture is shown. */
+  size: (source, width, height) => publications.get(source).setVideoDimensions({ width, height }),
+  /** Wants a received stream, or does not for now. */
+  enable: (source, on) => publications.get(source).setEnabled(on),
+  /** The sources of received streams that are encrypted end to end. */
+  encrypted: () => [...publications].filter(([, one]) => one.isEncrypted).map(([source]) => source),
 };
+
+if (secret !== undefined) {
+  await keyProvider.setKey(secret);
+  await room.setE2EEEnabled(true);
+}
 
 await room.connect(server, token);
 for (const source of sends) await publish(source);

@@ -12,6 +12,10 @@ const FILES = {
   '/network/': ['text/html; charset=utf-8', at('../network/index.html')],
   '/network/page.mjs': ['text/javascript', at('../network/page.mjs')],
   '/network/pictures.mjs': ['text/javascript', at('../network/pictures.mjs')],
+  '/clients/e2ee-worker.mjs': [
+    'text/javascript',
+    at('../node_modules/livekit-client-2.23/dist/livekit-client.e2ee.worker.mjs'),
+  ],
 };
 
 /** A web server on a free port of loopback, where browsers grant the microphone. */
@@ -37,8 +41,9 @@ export class Pages {
   }
 
   /** Where one end of a measured call is; see `network/page.mjs`. */
-  network({ server, token, sends, codec, relay }) {
-    return `${this.#address}/network/#${encodeURIComponent(JSON.stringify({ server, token, sends, codec, relay }))}`;
+  network({ server, token, sends, codec, relay, secret }) {
+    const end = { server, token, sends, codec, relay, secret };
+    return `${this.#address}/network/#${encodeURIComponent(JSON.stringify(end))}`;
   }
 
   get #address() {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::dump;
+use crate::bench::network::measure::Entrance;
 use crate::binaries;
 use crate::binaries::ClusterPrograms;
 use crate::browser::Driver;
@@ -128,6 +129,11 @@ impl Stage {
         let server = self.dev.as_ref().context("this ring has no development server")?;
         server.processes.kill(DEV_SERVER)?;
         server.start()
+    }
+
+    /// The development server's websocket, and the keys it begins with.
+    pub fn entrance(&self) -> Entrance {
+        Entrance { url: self.page().replacen("http", "ws", 1), key: "devkey".into(), secret: "secret".into() }
     }
 
     /// A bad network before the development server's media, clean at first.

@@ -26,6 +26,8 @@ mod spec;
 mod targets;
 mod uninstall;
 mod usage;
+mod watching;
+mod wishes;
 
 use crate::test::Test;
 
@@ -37,6 +39,7 @@ pub fn all() -> Vec<Test> {
         earlier::TESTS,
         network::TESTS,
         layers::TESTS,
+        wishes::TESTS,
         moving::TESTS,
         fleet::TESTS,
         leaving::TESTS,

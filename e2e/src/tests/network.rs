@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::bench::network::figures::Metric;
-use crate::bench::network::measure::{Course, Entrance, Pair};
+use crate::bench::network::measure::{Course, Pair};
 use crate::browser::{Kind, LaunchOptions};
 use crate::test::{Ring, Stage, Test};
 
@@ -25,10 +25,8 @@ const MOST: [(&str, f64); 3] =
 const LEAST: [(&str, f64); 2] = [("camera: frames a second", 8.0), ("screen: frames a second", 2.5)];
 
 fn voice_and_pictures_go_on_while_a_twentieth_is_lost(stage: &Stage) -> Result<()> {
-    let (driver, call) = (stage.browsers()?, stage.call_name());
+    let (driver, call, entrance) = (stage.browsers()?, stage.call_name(), stage.entrance());
     let mut relay = stage.relay(1)?;
-    let url = stage.page().replacen("http", "ws", 1);
-    let entrance = Entrance { url, key: "devkey".into(), secret: "secret".into() };
     let measured = stage.block_on(async {
         let options = LaunchOptions::default();
         let sender = driver.launch(Kind::Chromium, &options).await?;

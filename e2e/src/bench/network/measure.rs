@@ -103,12 +103,14 @@ pub struct Participant<'a> {
     pub codec: Option<&'a str>,
     /// The port of the network that its media goes through.
     pub relay: Option<u16>,
+    /// What its media is encrypted with, end to end.
+    pub secret: Option<&'a str>,
 }
 
 impl<'a> Participant<'a> {
     /// One who only receives, without a network between.
     pub const fn new(name: &'a str) -> Self {
-        Self { name, sends: &[], codec: None, relay: None }
+        Self { name, sends: &[], codec: None, relay: None, secret: None }
     }
 
     /// Opens a page in this browser that joins; returns when it is in the call.
@@ -116,9 +118,9 @@ impl<'a> Participant<'a> {
     /// # Errors
     /// When it is not, after a while.
     pub async fn join(&self, driver: &Driver, browser: &Browser, entrance: &Entrance, call: &str) -> Result<Person> {
-        let Self { name, sends, codec, relay } = *self;
+        let Self { name, sends, codec, relay, secret } = *self;
         let token = token(entrance, call, name)?;
-        let end = CallEnd { server: &entrance.url, token: &token, sends, codec, relay };
+        let end = CallEnd { server: &entrance.url, token: &token, sends, codec, relay, secret };
         let url = driver.network_page(&end).await?;
         let person = browser.open(&url, &Visitor::new(name, 440)).await?;
         let deadline = Instant::now() + START_LIMIT;
