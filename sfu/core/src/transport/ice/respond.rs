@@ -213,6 +213,22 @@ mod tests {
         MessageIntegrity::check(&mut reply, credentials().pwd.as_bytes(), CRYPTO.crypto()).unwrap();
     }
 
+    /// The sample request of RFC 5769, section 2.1: of a controlled agent, with a priority of 0x6e0001ff.
+    const SAMPLE_REQUEST: &[u8] = b"\x00\x01\x00\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+        \x80\x22\x00\x10STUN test client\x00\x24\x00\x04\x6e\x00\x01\xff\
+        \x80\x29\x00\x08\x93\x2f\xf9\xb1\x51\x26\x3b\x36\x00\x06\x00\x09evtj:h6vY   \
+        \x00\x08\x00\x14\x9a\xea\xa7\x0c\xbf\xd8\xcb\x56\x78\x1e\xf2\xb5\xb2\xd3\xf2\x49\xc1\xb5\x71\xa2\
+        \x80\x28\x00\x04\xe5\x7a\x3b\xcf";
+
+    #[test]
+    fn the_sample_request_of_the_standard_is_authentic() {
+        let credentials = IceCredentials { ufrag: "evtj".into(), pwd: "VOkJxbRl1RmTxUk/WvJxBt".into() };
+        let answer = respond(SAMPLE_REQUEST, &credentials, from()).unwrap();
+        assert_eq!((answer.accepted, answer.priority), (false, Some(0x6e00_01ff)), "a role conflict");
+        let other = IceCredentials { pwd: "VOkJxbRl1RmTxUk/WvJxBT".into(), ..credentials };
+        assert_eq!(respond(SAMPLE_REQUEST, &other, from()), Err(Rejected::WrongPassword));
+    }
+
     #[test]
     fn what_is_not_authentic_is_rejected() {
         let reject = |datagram: &[u8]| respond(datagram, &credentials(), from()).unwrap_err();
