@@ -17,6 +17,9 @@ use crate::wanted::Wanted;
 pub const HOLD: Duration = Duration::from_secs(15);
 /// Pause before an SFU that could not be reached, or a claim nobody answered, is tried again.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before SFUs are asked again that all refused the call, though they say that they take calls: one that was to
+/// leave and stays after all still turns away for some seconds what it has turned away before.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// How long an SFU that a claim names and this director never saw is waited for: another director saw it just now.
 const NEVER_SEEN_WAIT: Duration = Duration::from_secs(3);
 
@@ -129,7 +132,11 @@ impl Trip {
         let chosen = place::choose(table.candidates(), call, &excluded);
         // The one that could not be reached is better than none, if it is still there.
         let Some(chosen) = chosen.or_else(|| place::choose(table.candidates(), call, &self.refused)) else {
-            return Decision::Wait(self.deadline);
+            if table.candidates().next().is_none() {
+                return Decision::Wait(self.deadline);
+            }
+            self.refused.clear();
+            return Decision::Wait(now + REFUSED_PAUSE);
         };
         let (call_name, sfu) = (call.to_owned(), chosen.name.to_owned());
         let claim = Claim { call: call_name, token, sfu, replaces: self.replaces.clone() };

@@ -53,6 +53,9 @@ pub struct SfuStatus {
     /// How its leaving stands, if it was asked to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+    /// It can be asked to leave. One of a version before that cannot; it sends its calls elsewhere when it ends.
+    #[serde(default)]
+    pub can_drain: bool,
 }
 
 /// Whether an SFU takes new calls.
@@ -75,6 +78,10 @@ pub struct DrainOrder {
     /// Seconds from now after which what is left is sent elsewhere all at once; at most [`MAX_DRAIN_SECONDS`]. 0: at
     /// once.
     pub within_seconds: u32,
+    /// No other SFU takes calls, and none will while this one leaves. Whoever it turns away has not begun anywhere else,
+    /// so they may come back at once if it stays after all.
+    #[serde(default)]
+    pub nobody_takes: bool,
 }
 
 /// What becomes of the calls of an SFU that leaves, until its deadline. New calls go elsewhere in either mode, and
@@ -92,6 +99,9 @@ pub enum DrainMode {
 #[serde(rename_all = "camelCase")]
 pub struct DrainStatus {
     pub mode: DrainMode,
+    /// As it was ordered: see [`DrainOrder::nobody_takes`].
+    #[serde(default)]
+    pub nobody_takes: bool,
     /// When it was asked first, in seconds since 1970 by the SFU's clock.
     pub since: i64,
     /// When what is left is sent elsewhere all at once, by the same clock.

@@ -182,7 +182,7 @@ mod tests {
         let certificates = certificates();
         let sfu = FakeSfu::start(&certificates, Role::Sfu, "blue-sfu-1").await;
         let client = FleetClient::new(&certificates.leaves[&Role::Operator]).unwrap();
-        let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480 };
+        let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480, nobody_takes: false };
         client.drain(Ipv4Addr::LOCALHOST.into(), sfu.port, order).await.unwrap();
         assert_eq!((sfu.status().state, sfu.status().drain.unwrap().mode), (SfuState::Draining, DrainMode::Move));
         client.undrain(Ipv4Addr::LOCALHOST.into(), sfu.port).await.unwrap();

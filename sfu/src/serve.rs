@@ -188,6 +188,7 @@ async fn start(
         address_problem: None,
         load: SfuLoad::default(),
         drain: None,
+        can_drain: true,
     };
     let (status_sender, status) = watch::channel(status);
     let running = Arc::<RunningCalls>::default();

@@ -2,8 +2,8 @@
 //! stays after all.
 //!
 //! Whoever was turned away goes to another SFU, and claims say so. Somebody else may still be on the way here with what
-//! was true before: the call would be in two places. So a name is remembered for as long as a claim stands. Pure: time
-//! is passed in.
+//! was true before: the call would be in two places. So a name is remembered for as long as a claim stands. Where
+//! nobody else takes calls, nobody has gone anywhere, and no name is noted. Pure: time is passed in.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

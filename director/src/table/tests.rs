@@ -24,6 +24,7 @@ fn status(name: &str, state: SfuState) -> SfuStatus {
         address_problem: None,
         load: SfuLoad::default(),
         drain: None,
+        can_drain: true,
     }
 }
 

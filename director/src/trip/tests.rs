@@ -20,6 +20,7 @@ fn snapshot(n: u16, state: SfuState, calls: &[&str]) -> FleetEvent {
             address_problem: None,
             load: SfuLoad { participants: n.into(), ..SfuLoad::default() },
             drain: None,
+            can_drain: true,
         },
         calls: calls.iter().map(|call| (*call).to_owned()).collect(),
     }
@@ -74,6 +75,24 @@ fn an_sfu_that_refuses_is_replaced() {
     assert_eq!(decided(&mut trip, &table, now), "go 1 Claimed");
     trip.was_refused(at(1));
     assert_eq!(decided(&mut trip, &table, now), "claim sfu-2 replacing sfu-1");
+}
+
+#[test]
+fn sfus_that_take_calls_and_all_refused_are_asked_again_after_a_pause() {
+    let now = Instant::now();
+    let (mut table, mut trip) = (table(now), join("standup", now));
+    for n in [1, 2] {
+        trip.was_claimed(format!("sfu-{n}"));
+        trip.was_refused(at(n));
+    }
+    assert!(matches!(trip.decide(&table, 0, now), Decision::Wait(until) if until == now + REFUSED_PAUSE));
+    assert_eq!(decided(&mut trip, &table, now + REFUSED_PAUSE), "claim sfu-1 replacing sfu-2");
+
+    for n in [1, 2] {
+        trip.was_refused(at(n));
+        let _ = table.heard(&at(n), snapshot(n, SfuState::Draining, &[]), now);
+    }
+    assert!(matches!(trip.decide(&table, 0, now), Decision::Wait(until) if until == trip.deadline));
 }
 
 #[test]

@@ -140,7 +140,7 @@ async fn the_operator_reads_and_has_sfus_leave_and_nothing_else() {
     for (method, body) in [(Method::POST, Some(leave)), (Method::DELETE, None)] {
         assert_eq!(director.send(&sfu, method, DRAIN_PATH, body).await.status(), StatusCode::FORBIDDEN);
     }
-    let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480 };
+    let order = DrainOrder { mode: DrainMode::Move, within_seconds: 480, nobody_takes: false };
     assert_eq!(*sfu.asked.lock().unwrap(), [Asked::ToLeave(order), Asked::ToStay]);
 }
 

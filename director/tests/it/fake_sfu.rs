@@ -68,6 +68,7 @@ impl FakeSfu {
             address_problem: None,
             load: SfuLoad::default(),
             drain: None,
+            can_drain: true,
         });
         let calls = Arc::new(RunningCalls::default());
         let served = Served {

@@ -34,6 +34,8 @@ struct Sfu {
     turned_away: TurnedAway,
     calls: BTreeSet<String>,
     draining: bool,
+    /// It was told that no other takes calls while it leaves.
+    alone: bool,
     alive: bool,
 }
 
@@ -88,11 +90,16 @@ impl World {
     }
 
     fn add_sfu(&mut self) {
+        // The operator wants one before it is there.
+        for sfu in &mut self.sfus {
+            sfu.alone = false;
+        }
         self.sfus.push(Sfu {
             claims: ClaimTable::default(),
             turned_away: TurnedAway::default(),
             calls: BTreeSet::new(),
             draining: false,
+            alone: false,
             alive: true,
         });
     }
@@ -107,6 +114,7 @@ impl World {
             address_problem: None,
             load: SfuLoad { calls: self.sfus[sfu].calls.len().try_into().unwrap(), ..SfuLoad::default() },
             drain: None,
+            can_drain: true,
         }
     }
 
@@ -144,7 +152,7 @@ impl World {
     fn step(&mut self, kind: u8, which: u8, what: u8) {
         self.now += STEP;
         let (which, what) = (usize::from(which), usize::from(what));
-        match kind % 19 {
+        match kind % 20 {
             0..=2 => {
                 let director = which % self.directors.len();
                 self.join(director, format!("call-{}", what % CALLS));
@@ -156,14 +164,26 @@ impl World {
             14 if self.is_quiet() && self.sfus.iter().filter(|sfu| sfu.alive).count() > 2 => {
                 self.kill(which % self.sfus.len());
             }
-            15 if self.is_quiet() && self.sfus.iter().filter(|sfu| sfu.alive && !sfu.draining).count() > 1 => {
+            15 if self.is_quiet() && self.takers() > 1 => {
                 self.drain(which % self.sfus.len());
             }
             16 | 17 => self.send_away(which, what),
+            // The last one, so that for a while there is none that takes calls.
+            19 if self.is_quiet() && self.takers() == 1 => {
+                if let Some(last) = self.sfus.iter().position(|sfu| sfu.alive && !sfu.draining) {
+                    self.sfus[last].alone = true;
+                    self.drain(last);
+                }
+            }
             // Without waiting for anything that is under way: this one SFU comes back before it has gone.
             18 => self.stay(which % self.sfus.len()),
             _ => {}
         }
+    }
+
+    /// How many take calls.
+    fn takers(&self) -> usize {
+        self.sfus.iter().filter(|sfu| sfu.alive && !sfu.draining).count()
     }
 
     fn kill(&mut self, sfu: usize) {
@@ -190,7 +210,9 @@ impl World {
         let n = self.sfus[sfu].calls.len();
         let Some(call) = self.sfus[sfu].calls.iter().nth(what % n.max(1)).cloned() else { return };
         self.sfus[sfu].calls.remove(&call);
-        self.sfus[sfu].turned_away.note(&call, self.now);
+        if !self.sfus[sfu].alone {
+            self.sfus[sfu].turned_away.note(&call, self.now);
+        }
         let take = FleetEvent::TakeCall { call: call.clone(), people: 2, means: Means::Reconnect };
         self.tell_all(sfu, Some(&take));
         self.tell_all(sfu, Some(&FleetEvent::CallEnded { call: call.clone() }));
@@ -202,6 +224,10 @@ impl World {
     /// It takes new calls again.
     fn stay(&mut self, sfu: usize) {
         if std::mem::take(&mut self.sfus[sfu].draining) {
+            // The operator tells those that leave that there is one again.
+            for sfu in &mut self.sfus {
+                sfu.alone = false;
+            }
             let status = self.status(sfu);
             self.tell_all(sfu, Some(&FleetEvent::Status { status }));
         }
@@ -285,7 +311,7 @@ impl World {
         }
         // As control decides it.
         if !there.calls.contains(&join.call) && (there.draining || there.turned_away.contains(&join.call, self.now)) {
-            if there.draining {
+            if there.draining && !there.alone {
                 there.turned_away.note(&join.call, self.now);
             }
             join.trip.was_refused(address(sfu));
@@ -305,6 +331,10 @@ impl World {
 
     /// Everything on its way arrives.
     fn settle(&mut self) {
+        // Somebody is wanted in the end.
+        if self.takers() == 0 {
+            self.stay(self.sfus.iter().position(|sfu| sfu.alive).unwrap_or_default());
+        }
         for round in 0..200 {
             self.now += Duration::from_millis(300);
             for join in &mut self.joins {

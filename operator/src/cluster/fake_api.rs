@@ -31,6 +31,8 @@ pub struct FakeApi {
     /// Paths of kinds that can be listed.
     served: Mutex<BTreeSet<String>>,
     refused: Notify,
+    /// Paths that begin so cannot be written.
+    closed: Mutex<BTreeSet<String>>,
 }
 
 impl FakeApi {
@@ -73,9 +75,19 @@ impl FakeApi {
         objects.iter().find(|(at, object)| at.starts_with(path) && is_it(object)).map(|(_, object)| object.clone())
     }
 
+    /// How many objects there are for which `is_it` holds.
+    pub fn count(&self, is_it: impl Fn(&Value) -> bool) -> usize {
+        self.objects.lock().unwrap().values().filter(|object| is_it(object)).count()
+    }
+
     /// Lets the kind at `path` be listed, as its CRD does.
     pub fn serve(&self, path: &str) {
         self.served.lock().unwrap().insert(path.to_owned());
+    }
+
+    /// Refuses every write to paths that begin so.
+    pub fn close(&self, path: &str) {
+        self.closed.lock().unwrap().insert(path.to_owned());
     }
 
     /// Waits until somebody asked for what is not there.
@@ -96,6 +108,10 @@ impl FakeApi {
         let short: Vec<&str> = path.rsplit('/').take(2).collect();
         if method != Method::GET {
             self.writes.lock().unwrap().push(format!("{method} {}/{}", short[1], short[0]));
+        }
+        let is_closed = self.closed.lock().unwrap().iter().any(|closed| path.starts_with(closed));
+        if is_closed && method != Method::GET {
+            return failure(StatusCode::INTERNAL_SERVER_ERROR);
         }
         let mut sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         // Through this subresource the status alone is written.

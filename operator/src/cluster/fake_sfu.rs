@@ -1,6 +1,7 @@
 //! An SFU on loopback that speaks the fleet API over the real TLS, and drains when told.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fleet::api::{DRAIN_PATH, DrainOrder, DrainStatus, INFO_PATH, SfuLoad, SfuState, SfuStatus};
@@ -23,6 +24,14 @@ use crate::name::Role;
 pub struct FakeSfu {
     pub port: u16,
     status: Arc<Mutex<SfuStatus>>,
+    manner: Arc<Manner>,
+}
+
+/// How it answers.
+#[derive(Default)]
+struct Manner {
+    n_asked: AtomicUsize,
+    fails: AtomicBool,
 }
 
 impl FakeSfu {
@@ -37,18 +46,37 @@ impl FakeSfu {
             address_problem: None,
             load: SfuLoad { calls: 1, participants: 2, percent: 0 },
             drain: None,
+            can_drain: true,
         }));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (acceptor, shared) = (acceptor(certificates, role), Arc::clone(&status));
+        let manner = Arc::<Manner>::default();
+        let (acceptor, shared, mood) = (acceptor(certificates, role), Arc::clone(&status), Arc::clone(&manner));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
-                let answer = service_fn(async |request| answer(&shared, request).await);
+                let answer = service_fn(async |request| {
+                    mood.n_asked.fetch_add(1, Ordering::Relaxed);
+                    let mut response = answer(&shared, request).await?;
+                    if mood.fails.load(Ordering::Relaxed) {
+                        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    }
+                    Ok::<_, hyper::Error>(response)
+                });
                 let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
             }
         });
-        Self { port, status }
+        Self { port, status, manner }
+    }
+
+    /// Has it answer with errors, or not any more.
+    pub fn fail(&self, fails: bool) {
+        self.manner.fails.store(fails, Ordering::Relaxed);
+    }
+
+    /// How often it was asked anything.
+    pub fn n_asked(&self) -> usize {
+        self.manner.n_asked.load(Ordering::Relaxed)
     }
 
     pub fn status(&self) -> SfuStatus {
@@ -102,9 +130,10 @@ async fn answer(status: &Mutex<SfuStatus>, request: Request<Incoming>) -> Result
             let order: DrainOrder = serde_json::from_slice(&body).unwrap();
             let since = status.drain.map_or(Timestamp::now().as_second(), |drain| drain.since);
             let deadline = Timestamp::now().as_second() + i64::from(order.within_seconds);
-            let (mode, calls_left) = (order.mode, status.load.calls);
+            let DrainOrder { mode, nobody_takes, .. } = order;
+            let calls_left = status.load.calls;
             status.state = SfuState::Draining;
-            status.drain = Some(DrainStatus { mode, since, deadline, calls_left, calls_moved: 0 });
+            status.drain = Some(DrainStatus { mode, nobody_takes, since, deadline, calls_left, calls_moved: 0 });
         }
         (&Method::DELETE, DRAIN_PATH) => {
             status.state = SfuState::Active;

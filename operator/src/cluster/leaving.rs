@@ -7,14 +7,17 @@
 //! Pure, and without a memory: what was begun is read from the SFUs' reports and the pods' annotations, so an operator
 //! that starts in the middle goes on. Guarantees, whatever is found: a Deployment never has fewer replicas than are
 //! wanted of it, nor fewer than it has pods that are not done; no more SFUs leave than are not wanted or stand on
-//! cordoned nodes; and one that leaves goes on leaving for as long as somebody has to.
+//! cordoned nodes; and one that leaves is taken back only when it is wanted: because more are, because it is the last
+//! that can take calls, or because another that does not run goes in its place.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+mod group;
+
+use std::collections::BTreeMap;
 
 use fleet::api::{DrainMode, DrainOrder, DrainStatus, SfuLoad};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use self::group::Group;
 use crate::port::Slot;
 
 /// How long past its deadline an SFU that does not say it is empty is waited for: it sends away what is left at the
@@ -50,12 +53,35 @@ pub struct Sfu {
     /// What it says of itself; `None` if it did not answer.
     pub load: Option<SfuLoad>,
     pub drain: Option<DrainStatus>,
+    /// It can be asked to leave: it is not of a version before that, or it did not answer.
+    pub can_drain: bool,
     /// When it was asked to leave first, as its annotation says.
     pub since: Option<Timestamp>,
     /// Kubernetes deletes it before others.
     pub is_marked: bool,
     /// The disruption budget lets it go.
     pub is_evictable: bool,
+}
+
+impl Sfu {
+    /// By when it is to be empty, asked at that time.
+    fn deadline(since: Timestamp, terms: Terms) -> Timestamp {
+        since + SignedDuration::from_secs(terms.within_seconds.into())
+    }
+
+    /// Whether it may go, now that it leaves: it has nothing to lose, cannot be asked, or its time is over.
+    fn is_done(&self, terms: Terms, now: Timestamp) -> bool {
+        let is_empty = self.drain.is_some() && self.load.is_some_and(|load| load.calls == 0);
+        // Its process sends its calls elsewhere when it ends.
+        let cannot_be_asked = self.load.is_some() && !self.can_drain;
+        let is_over = self.since.is_some_and(|since| now >= Self::deadline(since, terms) + OVERTIME);
+        !self.is_running || is_empty || cannot_be_asked || is_over
+    }
+
+    /// It says that it has no calls.
+    fn is_idle(&self) -> bool {
+        self.load.is_some_and(|load| load.calls == 0)
+    }
 }
 
 /// What is wanted of one Deployment.
@@ -102,6 +128,13 @@ pub struct Departure {
     pub open: bool,
 }
 
+impl Departure {
+    /// It is done, and its pod says so already.
+    fn is_seen_done(&self) -> bool {
+        self.is_done && !self.mark
+    }
+}
+
 /// What is to be done about SFUs that leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Departures {
@@ -112,163 +145,94 @@ pub struct Departures {
     pub staying: Vec<String>,
     /// Pods on cordoned nodes that stay, because nobody could take their calls.
     pub stuck: Vec<String>,
+    /// Those of them that have no calls just now: evictions may pass.
+    pub opened: Vec<String>,
+    /// Pods that stay and are not to be evicted any more.
+    pub closed: Vec<String>,
+}
+
+/// Whether the calls of SFUs that leave can go anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takers {
+    /// An SFU that stays is ready.
+    Ready,
+    /// None is, and one will be: it starts, or was ready a moment ago.
+    Coming,
+    /// Nobody takes them: no SFU is wanted, or one comes only when all have gone.
+    Nobody,
+}
+
+impl Takers {
+    fn of(groups: &[Group<'_>]) -> Self {
+        let mut staying = groups.iter().flat_map(Group::staying).peekable();
+        let is_one_wanted = groups.iter().any(|group| group.wanted.is_current && group.wanted.target > 0);
+        let is_one_there = staying.peek().is_some();
+        // A pod is ready for a while after its node has died.
+        if staying.any(|sfu| sfu.is_ready && sfu.load.is_some()) {
+            Self::Ready
+        } else if is_one_there || is_one_wanted {
+            Self::Coming
+        } else {
+            Self::Nobody
+        }
+    }
 }
 
 /// Decides about all SFUs of a `CallsCluster` at `now`.
 pub fn plan_departures(wanted: &[Wanted], sfus: &[Sfu], terms: Terms, now: Timestamp) -> Departures {
-    let groups: Vec<Group<'_>> = wanted.iter().map(|wanted| Group::choose(wanted, sfus)).collect();
-    // Whoever leaves now can send its calls to these.
-    let takes = |group: &Group<'_>| group.pods.iter().any(|sfu| sfu.is_ready && !group.leaving.contains_key(&*sfu.pod));
-    let has_takers = groups.iter().any(takes);
+    let groups: Vec<Group<'_>> = wanted.iter().map(|wanted| Group::choose(wanted, sfus, terms, now)).collect();
+    let takers = Takers::of(&groups);
     let mut plan = Departures::default();
     for group in &groups {
         let leaving: Vec<Departure> = group
             .pods
             .iter()
-            .filter_map(|sfu| Some(departure(sfu, *group.leaving.get(sfu.pod.as_str())?, terms, has_takers, now)))
+            .filter_map(|sfu| Some(departure(sfu, *group.leaving.get(sfu.pod.as_str())?, terms, takers, now)))
             .collect();
-        let gone = group.deletable(&leaving);
-        let replicas = group.replicas(&gone);
+        let replicas = group.replicas(&group.deletable(&leaving));
         let is_lowered = group.wanted.has.is_some_and(|has| replicas < has);
         plan.replicas.insert(group.wanted.place.clone(), replicas);
         plan.leaving.extend(leaving.into_iter().map(|one| {
             let was_open = group.pods.iter().any(|sfu| sfu.pod == one.pod && sfu.is_evictable);
-            let open = one.cause == Cause::NodeCordoned && gone_by(&one) && !is_lowered && !was_open;
+            let open = one.cause == Cause::NodeCordoned && one.is_seen_done() && !is_lowered && !was_open;
             Departure { open, ..one }
         }));
-        let stays = |sfu: &&&Sfu| !group.leaving.contains_key(sfu.pod.as_str());
-        let was_leaving = |sfu: &&Sfu| sfu.since.is_some() || sfu.is_marked || sfu.is_evictable || sfu.drain.is_some();
-        let staying = group.pods.iter().filter(stays);
-        plan.staying.extend(staying.clone().filter(|sfu| was_leaving(sfu)).map(|sfu| sfu.pod.clone()));
-        let stuck = staying.filter(|sfu| group.is_displaced(sfu) && !group.gets_more());
-        plan.stuck.extend(stuck.map(|sfu| sfu.pod.clone()));
+        for sfu in group.staying() {
+            let pod = || sfu.pod.clone();
+            let is_stuck = group.is_stuck(sfu, now);
+            let may_go = is_stuck && sfu.is_idle();
+            if is_stuck {
+                plan.stuck.push(pod());
+            }
+            if sfu.since.is_some() || sfu.is_marked || sfu.drain.is_some() {
+                plan.staying.push(pod());
+            } else if may_go && !sfu.is_evictable {
+                plan.opened.push(pod());
+            } else if !may_go && sfu.is_evictable {
+                plan.closed.push(pod());
+            }
+        }
     }
     plan
 }
 
-/// Done, and marked by an earlier look.
-fn gone_by(one: &Departure) -> bool {
-    one.is_done && !one.mark
-}
-
-/// The pods of one Deployment, and which of them leave.
-struct Group<'a> {
-    wanted: &'a Wanted,
-    pods: Vec<&'a Sfu>,
-    leaving: BTreeMap<&'a str, Cause>,
-}
-
-impl<'a> Group<'a> {
-    fn choose(wanted: &'a Wanted, sfus: &'a [Sfu]) -> Self {
-        let pods: Vec<&Sfu> = sfus.iter().filter(|sfu| sfu.place == wanted.place).collect();
-        let mut group = Self { wanted, pods, leaving: BTreeMap::new() };
-        if wanted.is_current {
-            group.leaving = group.leave_nodes();
-        }
-        let cause = if wanted.is_current { Cause::ScaledDown } else { Cause::Replaced };
-        let mut others: Vec<&Sfu> = group.staying().collect();
-        others.sort_by_key(|sfu| cost(sfu));
-        let n_wanted =
-            wanted.target as usize + group.replacing(others.iter().filter(|sfu| group.is_displaced(sfu)).count());
-        let surplus = others.len().saturating_sub(n_wanted);
-        group.leaving.extend(others.into_iter().take(surplus).map(|sfu| (sfu.pod.as_str(), cause)));
-        group
-    }
-
-    fn is_displaced(&self, sfu: &Sfu) -> bool {
-        self.wanted.is_current && sfu.is_cordoned
-    }
-
-    fn staying(&self) -> impl Iterator<Item = &'a Sfu> {
-        self.pods.iter().copied().filter(|sfu| !self.leaving.contains_key(sfu.pod.as_str()))
-    }
-
-    /// Those on cordoned nodes that can go: as many as are wanted are ready elsewhere, or some are and no more can be
-    /// had. Those that have begun go on.
-    fn leave_nodes(&self) -> BTreeMap<&'a str, Cause> {
-        let ready = self.pods.iter().filter(|sfu| !sfu.is_cordoned && sfu.is_ready).count();
-        let can_go = ready > 0 && (ready >= self.wanted.target as usize || !self.gets_more());
-        let goes = |sfu: &&&Sfu| sfu.is_cordoned && (can_go || sfu.since.is_some() || !sfu.is_running);
-        self.pods.iter().filter(goes).map(|sfu| (sfu.pod.as_str(), Cause::NodeCordoned)).collect()
-    }
-
-    /// Whether another SFU is on its way, or could be.
-    fn gets_more(&self) -> bool {
-        let is_coming = |sfu: &&Sfu| !sfu.is_cordoned && !sfu.is_ready && !sfu.is_unschedulable && sfu.since.is_none();
-        self.free_nodes() > 0 || self.pods.iter().any(is_coming)
-    }
-
-    /// Nodes that could take one more. None while the scheduler finds none for a pod there is.
-    fn free_nodes(&self) -> usize {
-        if self.pods.iter().any(|sfu| sfu.is_unschedulable) { 0 } else { self.wanted.free_nodes as usize }
-    }
-
-    /// How many of `displaced` pods on cordoned nodes have a replacement, or can have one.
-    fn replacing(&self, displaced: usize) -> usize {
-        let n_displaced = self.pods.iter().filter(|sfu| self.is_displaced(sfu)).count();
-        let needed = (self.wanted.target as usize).saturating_sub(n_displaced);
-        let extra = (self.pods.len() - n_displaced).saturating_sub(needed);
-        displaced.min(extra + self.free_nodes())
-    }
-
-    /// The pods Kubernetes deletes if the Deployment has as many replicas less: those that are done and marked, if no
-    /// other comes before them. Of pods that run, it takes those that are not ready first, and of these the lowest
-    /// cost.
-    fn deletable<'d>(&self, leaving: &'d [Departure]) -> BTreeSet<&'d str> {
-        let mut gone: BTreeSet<&str> = leaving.iter().filter(|one| gone_by(one)).map(|one| one.pod.as_str()).collect();
-        let others = || self.pods.iter().filter(|sfu| !gone.contains(sfu.pod.as_str()));
-        if others().any(|sfu| sfu.is_marked) {
-            return BTreeSet::new();
-        }
-        if others().any(|sfu| sfu.is_running && !sfu.is_ready) {
-            let is_ready = |pod: &str| self.pods.iter().any(|sfu| sfu.pod == pod && sfu.is_ready);
-            gone.retain(|pod| !is_ready(pod));
-        }
-        gone
-    }
-
-    /// What the Deployment is to have when the pods in `gone` may be deleted.
-    fn replicas(&self, gone: &BTreeSet<&str>) -> u32 {
-        let remain = || self.pods.iter().filter(|sfu| !gone.contains(sfu.pod.as_str()));
-        let replaced = self.replacing(remain().filter(|sfu| self.is_displaced(sfu)).count());
-        let needed = (self.wanted.target as usize + replaced).max(remain().count());
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-        match self.wanted.has {
-            Some(has) if !self.wanted.is_current => needed.min(has),
-            // A pod the cache shows beyond what there should be is about to be deleted.
-            Some(has) if needed > has => has.max(self.wanted.target + u32::try_from(replaced).unwrap_or(u32::MAX)),
-            _ => needed,
-        }
-    }
-}
-
-/// What it costs people if the SFU leaves, cheapest first: one that leaves already, one that does not serve, then
-/// fewest people, least load, and the younger. One that does not answer may have anybody.
-fn cost(sfu: &Sfu) -> (u8, u32, u8, Reverse<Timestamp>, &str) {
-    let rank = match sfu {
-        Sfu { since: Some(_), .. } => 0,
-        Sfu { is_ready: false, .. } => 1,
-        _ => 2,
-    };
-    let unknown = if sfu.is_running { u32::MAX } else { 0 };
-    let people = sfu.load.map_or(unknown, |load| load.participants);
-    let percent = sfu.load.map_or(0, |load| load.percent);
-    (rank, people, percent, Reverse(sfu.created), &sfu.pod)
-}
-
-fn departure(sfu: &Sfu, cause: Cause, terms: Terms, has_takers: bool, now: Timestamp) -> Departure {
+fn departure(sfu: &Sfu, cause: Cause, terms: Terms, takers: Takers, now: Timestamp) -> Departure {
     let since = sfu.since.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
-    let deadline = since + SignedDuration::from_secs(terms.within_seconds.into());
+    let deadline = Sfu::deadline(since, terms);
+    // Clocks of operators differ, and an SFU takes no more than an hour.
+    let left = (deadline.as_second() - now.as_second()).clamp(0, terms.within_seconds.into());
+    let left = u32::try_from(left).unwrap_or(terms.within_seconds);
     // A node is to be empty soon, whatever calls on other nodes may do.
     let mode = if cause == Cause::NodeCordoned { DrainMode::Move } else { terms.mode };
-    let left = u32::try_from(deadline.as_second().saturating_sub(now.as_second())).unwrap_or(0);
-    // One by one they would wait for an SFU that comes only when all are gone.
-    let within_seconds = if mode == DrainMode::Move && !has_takers { 0 } else { left };
-    let ends = now.as_second() + i64::from(within_seconds);
-    let is_close = |deadline: i64| deadline.abs_diff(ends) <= SKEW_SECONDS || (within_seconds == 0 && deadline <= ends);
-    let is_told = sfu.drain.is_some_and(|told| told.mode == mode && is_close(told.deadline));
-    let is_empty = sfu.drain.is_some() && sfu.load.is_some_and(|load| load.calls == 0);
-    let is_done = !sfu.is_running || is_empty || now >= deadline + OVERTIME;
+    let (mode, within_seconds) = match (takers, mode) {
+        (Takers::Ready, mode) => (mode, left),
+        (Takers::Coming, _) | (Takers::Nobody, DrainMode::Wait) => (DrainMode::Wait, left),
+        // One by one they would wait for an SFU that comes only when all are gone.
+        (Takers::Nobody, DrainMode::Move) => (DrainMode::Move, 0),
+    };
+    let order = DrainOrder { mode, within_seconds, nobody_takes: takers == Takers::Nobody };
+    let is_done = sfu.is_done(terms, now);
+    let is_told = sfu.drain.is_some_and(|told| is_as_ordered(told, order, now));
     Departure {
         pod: sfu.pod.clone(),
         cause,
@@ -277,12 +241,21 @@ fn departure(sfu: &Sfu, cause: Cause, terms: Terms, has_takers: bool, now: Times
         calls_left: sfu.load.map(|load| load.calls),
         calls_moved: sfu.drain.map_or(0, |told| told.calls_moved),
         is_new: sfu.since.is_none(),
-        order: (sfu.is_running && !is_done && !is_told).then_some(DrainOrder { mode, within_seconds }),
+        order: (sfu.is_running && !is_done && !is_told).then_some(order),
         is_done,
         mark: is_done && !sfu.is_marked,
-        unmark: !is_done && sfu.is_marked,
+        // One that did not answer this time says nothing new.
+        unmark: !is_done && sfu.is_marked && sfu.load.is_some(),
         open: false,
     }
+}
+
+/// Whether an SFU that says so knows `order` already.
+fn is_as_ordered(told: DrainStatus, order: DrainOrder, now: Timestamp) -> bool {
+    let ends = now.as_second() + i64::from(order.within_seconds);
+    let is_close = told.deadline.abs_diff(ends) <= SKEW_SECONDS;
+    let is_over = order.within_seconds == 0 && told.deadline <= ends;
+    told.mode == order.mode && told.nobody_takes == order.nobody_takes && (is_close || is_over)
 }
 
 #[cfg(test)]

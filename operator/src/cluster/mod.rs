@@ -63,7 +63,8 @@ use validate::{Images, ValidationError, sentence, validate};
 pub const RESYNC: Duration = Duration::from_secs(10);
 /// How soon one is looked at again that failed.
 const RETRY: Duration = Duration::from_secs(5);
-/// How soon one is looked at again whose SFUs leave: they tell nobody when they are empty.
+/// How soon one is looked at again whose SFUs leave, or may be evicted while they are empty: they tell nobody when they
+/// are.
 const WATCH_LEAVING: Duration = Duration::from_secs(2);
 
 /// What a reconcile may use.
@@ -178,17 +179,23 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await.map(later),
     };
     let objects = build::build(&validated)?;
+    let departures = objects.departures.clone();
     let applied =
         Box::pin(apply::apply(objects, &validated, &context.stores, &context.client, &context.memory, &found))
             .instrument(debug_span!("apply"))
             .await;
+    // Also when an object was not written: people and nodes wait for those that leave.
+    let seen_off = see_off(&departures, &validated, &found, &context.client).instrument(debug_span!("see_off")).await;
+    publish(cluster, event::of_departures(&seen_off.told), context).await;
     let (applied, changes) = match applied {
         Ok(applied) => applied,
         Err(error) => return refuse_unapplied(cluster, error, &identity, &found, context).await.map(later),
     };
     context.metrics.wrote(&changes);
-    let told =
-        see_off(&applied.departures, &validated, &found, &context.client).instrument(debug_span!("see_off")).await?;
+    publish(cluster, event::of_changes(&changes), context).await;
+    if let Some(error) = seen_off.failed {
+        return Err(error.into());
+    }
     let new = status::status(
         &applied,
         &validated,
@@ -197,17 +204,15 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
         cluster.metadata.generation,
         Timestamp::now(),
     );
-    let mut events = event::of_changes(&changes);
-    events.extend(event::of_departures(&told));
-    events.extend(event::of_conditions(cluster.status.as_ref(), &new));
     async {
-        publish(cluster, events, context).await;
+        publish(cluster, event::of_conditions(cluster.status.as_ref(), &new), context).await;
         write_status(cluster, &new, context).await
     }
     .instrument(debug_span!("status"))
     .await?;
     let is_ready = new.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-    let again = if applied.departures.leaving.is_empty() { RESYNC } else { WATCH_LEAVING };
+    let is_watched = !departures.leaving.is_empty() || !departures.stuck.is_empty();
+    let again = if is_watched { WATCH_LEAVING } else { RESYNC };
     Ok((if is_ready { Outcome::Ready } else { Outcome::NotReady }, again))
 }
 

@@ -205,15 +205,12 @@ fn degraded(wrong: &[Problem]) -> State {
 
 fn draining(departures: &Departures) -> State {
     let condition = ConditionType::Draining;
+    let stuck = stuck(&departures.stuck);
     let Some(cause) = departures.leaving.iter().map(|one| one.cause).min() else {
-        let Some(stuck) = departures.stuck.first() else {
+        let Some(stuck) = stuck else {
             return State::new(condition, "False", "NobodyLeaves", "No SFU leaves.");
         };
-        let said = format!(
-            "SFU {stuck} stays on its cordoned node, because no other SFU can take its calls and no node is free for \
-             another: add a node, or uncordon this one."
-        );
-        return State::new(condition, "False", "NowhereToGo", said);
+        return State::new(condition, "False", "NowhereToGo", stuck);
     };
     let (reason, why) = match cause {
         Cause::NodeCordoned => ("NodeCordoned", "its node is cordoned"),
@@ -227,7 +224,21 @@ fn draining(departures: &Departures) -> State {
         [one] => format!("SFU {one} leaves, because {why}."),
         many => format!("SFUs {} leave, each because {why}.", many.join(", ")),
     };
+    let said = [said].into_iter().chain(stuck).collect::<Vec<_>>().join(" ");
     State::new(condition, "True", reason, said)
+}
+
+/// Who stays on a cordoned node, and what helps.
+fn stuck(pods: &[String]) -> Option<String> {
+    let stay = match pods {
+        [] => return None,
+        [one] => format!("SFU {one} stays on its cordoned node"),
+        many => format!("SFUs {} stay on their cordoned nodes", many.join(", ")),
+    };
+    Some(format!(
+        "{stay}, because no other SFU can take the calls and no node is free for another: add a node, or uncordon one. \
+         Until then an SFU is evicted only while it has no calls."
+    ))
 }
 
 fn draining_entry(departure: &Departure) -> DrainingEntry {

@@ -20,6 +20,7 @@ const BATCH_PEOPLE: usize = 20;
 #[derive(Debug, Clone)]
 pub struct Drain {
     mode: DrainMode,
+    nobody_takes: bool,
     since: Moment,
     deadline: Moment,
     next_batch: Time,
@@ -48,21 +49,23 @@ impl Drain {
         let since = Moment { at: now, unix };
         Self {
             mode: order.mode,
+            nobody_takes: order.nobody_takes,
             since,
-            deadline: since.after(patience(order)),
+            deadline: since.after(time_of(order)),
             next_batch: now + BATCH_INTERVAL,
             moved: 0,
             is_final: false,
         }
     }
 
-    /// Takes over mode and deadline of a later order, unless the process is to end.
+    /// Takes over what a later order says, unless the process is to end.
     pub fn change(&mut self, order: DrainOrder, now: Time, unix: i64) {
         if self.is_final {
             return;
         }
         self.mode = order.mode;
-        self.deadline = Moment { at: now, unix }.after(patience(order));
+        self.nobody_takes = order.nobody_takes;
+        self.deadline = Moment { at: now, unix }.after(time_of(order));
     }
 
     /// The process is to end `within` that time. Calls that leave one by one go on doing so, others leave at once.
@@ -75,7 +78,7 @@ impl Drain {
                 Self { deadline, is_final: true, ..before }
             }
             before => {
-                let at_once = DrainOrder { mode: DrainMode::Move, within_seconds: 0 };
+                let at_once = DrainOrder { mode: DrainMode::Move, within_seconds: 0, nobody_takes: false };
                 let drain = Self::begin(at_once, now, unix);
                 let (since, moved) = before.map_or((drain.since, 0), |before| (before.since, before.moved));
                 Self { since, moved, is_final: true, ..drain }
@@ -85,6 +88,11 @@ impl Drain {
 
     pub fn is_final(&self) -> bool {
         self.is_final
+    }
+
+    /// Whether calls that are turned away here may begin at another SFU.
+    pub fn has_takers(&self) -> bool {
+        !self.nobody_takes
     }
 
     /// The calls that go elsewhere now, of those that are here with so many people. They are counted as gone.
@@ -112,6 +120,7 @@ impl Drain {
     pub fn status(&self, calls_left: u32) -> DrainStatus {
         DrainStatus {
             mode: self.mode,
+            nobody_takes: self.nobody_takes,
             since: self.since.unix,
             deadline: self.deadline.unix,
             calls_left,
@@ -128,7 +137,7 @@ impl Drain {
     }
 }
 
-fn patience(order: DrainOrder) -> Duration {
+fn time_of(order: DrainOrder) -> Duration {
     Duration::from_secs(order.within_seconds.into())
 }
 
@@ -145,7 +154,7 @@ mod tests {
     }
 
     fn order(mode: DrainMode, within_seconds: u32) -> DrainOrder {
-        DrainOrder { mode, within_seconds }
+        DrainOrder { mode, within_seconds, nobody_takes: false }
     }
 
     /// The names that go at `now`; they are taken out of `calls`.
@@ -185,8 +194,10 @@ mod tests {
     #[test]
     fn a_later_order_changes_mode_and_deadline_and_not_the_beginning() {
         let mut drain = Drain::begin(order(DrainMode::Wait, 600), at(0), 1000);
-        drain.change(order(DrainMode::Move, 20), at(30), 1030);
+        let alone = DrainOrder { nobody_takes: true, ..order(DrainMode::Move, 20) };
+        drain.change(alone, at(30), 1030);
         let told = drain.status(7);
+        assert!(told.nobody_takes && !drain.has_takers());
         assert_eq!((told.mode, told.since, told.deadline, told.calls_left), (DrainMode::Move, 1000, 1050, 7));
         let mut here = calls(&[("standup", 4)]);
         assert_eq!(go(&mut drain, &mut here, at(31)), ["standup"]);

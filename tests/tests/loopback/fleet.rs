@@ -76,8 +76,16 @@ impl Fleet {
 
     /// Asks an SFU to leave, as the operator does.
     pub async fn drain(&self, sfu: usize, mode: DrainMode, within_seconds: u32) {
-        let order = serde_json::to_vec(&DrainOrder { mode, within_seconds }).expect("JSON");
-        self.tell(sfu, Method::POST, order).await;
+        self.order(sfu, DrainOrder { mode, within_seconds, nobody_takes: false }).await;
+    }
+
+    /// Asks the last SFU to leave.
+    pub async fn drain_last(&self, sfu: usize) {
+        self.order(sfu, DrainOrder { mode: DrainMode::Move, within_seconds: 0, nobody_takes: true }).await;
+    }
+
+    async fn order(&self, sfu: usize, order: DrainOrder) {
+        self.tell(sfu, Method::POST, serde_json::to_vec(&order).expect("JSON")).await;
         self.until(sfu, "drains", |status| status.drain.is_some()).await;
     }
 

@@ -110,3 +110,16 @@ async fn an_sfu_that_stays_after_all_takes_calls_again_and_those_it_kept_go_on()
     all_hear_each_other(&kept).await;
     drop(cem);
 }
+
+#[tokio::test]
+async fn whoever_the_last_sfu_turned_away_is_back_at_once_when_it_stays_after_all() {
+    let fleet = Fleet::start(1).await;
+    let people = call(&fleet, "standup", 2).await;
+    fleet.drain_last(0).await;
+    fleet.until(0, "is empty", |status| status.load.calls == 0).await;
+    fleet.undrain(0).await;
+    // Within the time a join is given, which is less than that for which names are remembered.
+    let people = come_again(&fleet, "standup", people).await;
+    assert_eq!(fleet.people().await, [2]);
+    drop(people);
+}

@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+
+mod cordon;
 
 const TERMS: Terms = Terms { mode: DrainMode::Move, within_seconds: 480 };
 
@@ -24,6 +28,7 @@ fn sfu(pod: &str, people: u32) -> Sfu {
         is_cordoned: false,
         load: Some(SfuLoad { calls: people / 2, participants: people, percent: 0 }),
         drain: None,
+        can_drain: true,
         since: None,
         is_marked: false,
         is_evictable: false,
@@ -34,7 +39,14 @@ fn sfu(pod: &str, people: u32) -> Sfu {
 fn leaving(pod: &str, calls: u32, seconds: i64) -> Sfu {
     let since = now() - SignedDuration::from_secs(seconds);
     let (begun, deadline) = (since.as_second(), since.as_second() + i64::from(TERMS.within_seconds));
-    let told = DrainStatus { mode: DrainMode::Move, since: begun, deadline, calls_left: calls, calls_moved: 3 };
+    let told = DrainStatus {
+        mode: DrainMode::Move,
+        nobody_takes: false,
+        since: begun,
+        deadline,
+        calls_left: calls,
+        calls_moved: 3,
+    };
     Sfu { is_ready: false, since: Some(since), drain: Some(told), ..sfu(pod, calls * 2) }
 }
 
@@ -52,6 +64,10 @@ fn current(has: u32, target: u32, free_nodes: u32) -> Wanted {
 
 fn plan(wanted: &Wanted, sfus: &[Sfu]) -> Departures {
     plan_departures(std::slice::from_ref(wanted), sfus, TERMS, now())
+}
+
+fn order(mode: DrainMode, within_seconds: u32) -> DrainOrder {
+    DrainOrder { mode, within_seconds, nobody_takes: false }
 }
 
 /// Who leaves, by what is done about it now: `a new order`, `b done mark`, …
@@ -155,29 +171,82 @@ fn one_that_is_ready_is_not_scaled_away_while_another_would_be_deleted_in_its_pl
 fn one_that_has_forgotten_is_told_again_with_what_is_left_of_its_time() {
     let restarted = Sfu { drain: None, ..leaving("b", 2, 100) };
     let one = plan(&current(2, 1, 0), &[sfu("a", 9), restarted]).leaving.remove(0);
-    assert_eq!(one.order, Some(DrainOrder { mode: DrainMode::Move, within_seconds: 380 }));
+    assert_eq!(one.order, Some(order(DrainMode::Move, 380)));
     assert!(!one.is_new && !one.is_done);
 }
 
 #[test]
 fn mode_and_time_of_the_spec_reach_one_that_leaves_already() {
     let sfus = [sfu("a", 9), leaving("b", 2, 100)];
-    let order = |terms: Terms| plan_departures(&[current(2, 1, 0)], &sfus, terms, now()).leaving.remove(0).order;
-    assert_eq!(order(TERMS), None);
+    let told = |terms: Terms| plan_departures(&[current(2, 1, 0)], &sfus, terms, now()).leaving.remove(0).order;
+    assert_eq!(told(TERMS), None);
     let waiting = Terms { mode: DrainMode::Wait, ..TERMS };
-    assert_eq!(order(waiting), Some(DrainOrder { mode: DrainMode::Wait, within_seconds: 380 }));
+    assert_eq!(told(waiting), Some(order(DrainMode::Wait, 380)));
     let longer = Terms { within_seconds: 600, ..TERMS };
-    assert_eq!(order(longer), Some(DrainOrder { mode: DrainMode::Move, within_seconds: 500 }));
+    assert_eq!(told(longer), Some(order(DrainMode::Move, 500)));
 }
 
 #[test]
 fn without_anybody_to_take_them_calls_end_at_once_or_are_waited_for() {
-    let order = |mode| {
+    let told = |mode| {
         let terms = Terms { mode, ..TERMS };
         plan_departures(&[current(1, 0, 0)], &[sfu("a", 4)], terms, now()).leaving.remove(0).order.unwrap()
     };
-    assert_eq!(order(DrainMode::Move).within_seconds, 0);
-    assert_eq!(order(DrainMode::Wait).within_seconds, 480);
+    assert_eq!(told(DrainMode::Move), DrainOrder { nobody_takes: true, ..order(DrainMode::Move, 0) });
+    assert_eq!(told(DrainMode::Wait), DrainOrder { nobody_takes: true, ..order(DrainMode::Wait, 480) });
+}
+
+#[test]
+fn calls_stay_where_they_are_while_whoever_could_take_them_is_not_ready() {
+    let b = || leaving("b", 2, 100);
+    let told = |wanted: &[Wanted], sfus: &[Sfu]| plan_departures(wanted, sfus, TERMS, now()).leaving.remove(0).order;
+    let fewer = [current(2, 1, 0)];
+    assert_eq!(told(&fewer, &[sfu("a", 9), b()]), None, "it moves already");
+    let wait = Some(order(DrainMode::Wait, 380));
+    assert_eq!(told(&fewer, &[Sfu { is_ready: false, ..sfu("a", 9) }, b()]), wait, "not ready for a moment");
+    assert_eq!(told(&fewer, &[Sfu { load: None, ..sfu("a", 9) }, b()]), wait, "silent, as on a dead node");
+    let waits = Sfu { drain: b().drain.map(|told| DrainStatus { mode: DrainMode::Wait, ..told }), ..b() };
+    assert_eq!(told(&fewer, &[sfu("a", 9), waits]), Some(order(DrainMode::Move, 380)), "ready again");
+
+    let new = |target| Wanted { place: ("s".into(), Slot::ALL[1]), ..current(target, target, 0) };
+    let old = || Wanted { is_current: false, ..current(1, 0, 0) };
+    assert_eq!(told(&[new(1), old()], &[b()]), wait, "its pod is not there yet");
+    let at_once = DrainOrder { nobody_takes: true, ..order(DrainMode::Move, 0) };
+    assert_eq!(told(&[new(0), old()], &[b()]), Some(at_once), "nobody is wanted");
+    let alone = b().drain.map(|told| DrainStatus { nobody_takes: true, deadline: now().as_second() - 9, ..told });
+    let alone = Sfu { drain: alone, ..b() };
+    assert_eq!(told(&[new(0), old()], std::slice::from_ref(&alone)), None, "which is said once");
+    assert_eq!(told(&[new(1), old()], &[alone]), wait);
+}
+
+#[test]
+fn one_of_a_version_that_cannot_be_asked_is_not_waited_for() {
+    let older = Sfu { can_drain: false, ..sfu("b", 4) };
+    assert_eq!(words(&plan(&current(2, 1, 0), &[sfu("a", 9), older.clone()])), ["b new done mark"]);
+    let silent = Sfu { load: None, since: Some(now()), ..older };
+    assert_eq!(words(&plan(&current(2, 1, 0), &[sfu("a", 9), silent])), ["b order"]);
+}
+
+#[test]
+fn one_that_is_done_and_does_not_answer_once_keeps_its_mark() {
+    let done = Sfu { is_marked: true, ..leaving("b", 0, 20) };
+    let silent = Sfu { load: None, drain: None, ..done.clone() };
+    let one = plan(&current(2, 1, 0), &[sfu("a", 9), silent]);
+    assert_eq!((words(&one), one.replicas[&place()]), (vec!["b order".into()], 2));
+    assert_eq!(words(&plan(&current(2, 1, 0), &[sfu("a", 9), done])), ["b done"]);
+}
+
+#[test]
+fn nobody_is_given_more_time_than_the_spec_says_whatever_clocks_say() {
+    let ahead = Sfu { drain: None, ..leaving("b", 2, -3600) };
+    let one = plan(&current(2, 1, 0), &[sfu("a", 9), ahead]).leaving.remove(0);
+    assert_eq!(one.order, Some(order(DrainMode::Move, 480)));
+}
+
+#[test]
+fn one_that_does_not_run_goes_rather_than_one_that_leaves() {
+    let one = plan(&current(2, 1, 0), &[leaving("a", 3, 20), pending("b", true)]);
+    assert_eq!((words(&one), one.staying), (vec!["b new done mark".into()], vec!["a".to_owned()]));
 }
 
 #[test]
@@ -198,7 +267,7 @@ fn the_way_of_one_on_a_cordoned_node() {
     type Row<'a> = (&'a str, Vec<Sfu>, (u32, u32, u32), &'a [&'a str], u32, &'a [&'a str]);
     let done = || cordoned(Sfu { is_marked: true, ..leaving("a", 0, 9) });
     let opened = || Sfu { is_evictable: true, ..done() };
-    let starting = || Sfu { is_ready: false, ..sfu("b", 0) };
+    let starting = || Sfu { is_ready: false, created: now(), ..sfu("b", 0) };
     let table: [Row<'_>; 11] = [
         ("a replacement is asked for", vec![cordoned(sfu("a", 4))], (1, 1, 1), &[], 2, &[]),
         ("and waited for", vec![cordoned(sfu("a", 4)), starting()], (2, 1, 0), &[], 2, &[]),
@@ -322,17 +391,12 @@ proptest! {
             if is_settled && sfus.len() == target as usize {
                 return Ok(());
             }
-            obey(&mut sfus, &plan, now);
             has = replicas;
             while sfus.len() > has as usize {
-                let rank = |n: &usize| (sfus[*n].is_running, sfus[*n].is_ready, !sfus[*n].is_marked);
-                let goes = (0..sfus.len()).min_by_key(rank);
-                let gone = sfus.remove(goes.unwrap());
-                prop_assert!(
-                    !gone.is_running || plan.leaving.iter().any(|one| one.pod == gone.pod && one.is_done),
-                    "{} had calls: {gone:?}", gone.pod
-                );
+                let gone = scale_down(&mut sfus);
+                prop_assert!(is_harmless(&gone, &plan), "{} had calls: {gone:?}", gone.pod);
             }
+            obey(&mut sfus, &plan, now);
             while sfus.len() < has as usize {
                 sfus.push(sfu(&format!("new-{round}-{}", sfus.len()), 0));
             }
@@ -342,7 +406,20 @@ proptest! {
     }
 }
 
-/// What SFUs, pods and the operator's writer make of a plan; each SFU that drains has a call less than before.
+/// The pod Kubernetes deletes for a replica less.
+fn scale_down(sfus: &mut Vec<Sfu>) -> Sfu {
+    let rank = |n: &usize| (sfus[*n].is_running, sfus[*n].is_ready, !sfus[*n].is_marked);
+    let goes = (0..sfus.len()).min_by_key(rank).unwrap();
+    sfus.remove(goes)
+}
+
+/// Whether `gone` may be deleted while this is planned.
+fn is_harmless(gone: &Sfu, plan: &Departures) -> bool {
+    !gone.is_running || plan.leaving.iter().any(|one| one.pod == gone.pod && one.is_done)
+}
+
+/// What SFUs, pods and the operator's writer make of a plan, once its replicas are written; each SFU that drains has a
+/// call less than before.
 fn obey(sfus: &mut [Sfu], plan: &Departures, now: Timestamp) {
     for sfu in sfus.iter_mut() {
         if let Some(one) = plan.leaving.iter().find(|one| one.pod == sfu.pod) {
@@ -351,7 +428,8 @@ fn obey(sfus: &mut [Sfu], plan: &Departures, now: Timestamp) {
             if let Some(order) = one.order {
                 let deadline = now.as_second() + i64::from(order.within_seconds);
                 let since = one.since.as_second();
-                sfu.drain = Some(DrainStatus { mode: order.mode, since, deadline, calls_left: 0, calls_moved: 0 });
+                let DrainOrder { mode, nobody_takes, .. } = order;
+                sfu.drain = Some(DrainStatus { mode, nobody_takes, since, deadline, calls_left: 0, calls_moved: 0 });
                 sfu.is_ready = false;
             }
             if sfu.drain.is_some() {
@@ -359,6 +437,8 @@ fn obey(sfus: &mut [Sfu], plan: &Departures, now: Timestamp) {
                 sfu.load = Some(SfuLoad { calls, participants: calls, percent: 0 });
             }
         }
+        let is_open = plan.opened.contains(&sfu.pod) || plan.leaving.iter().any(|one| one.pod == sfu.pod && one.open);
+        sfu.is_evictable = (sfu.is_evictable || is_open) && !plan.closed.contains(&sfu.pod);
         if plan.staying.contains(&sfu.pod) {
             (sfu.since, sfu.drain, sfu.is_marked, sfu.is_evictable) = (None, None, false, false);
         }

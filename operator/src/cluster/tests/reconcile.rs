@@ -11,7 +11,7 @@ use crate::certificates::{FleetCertificates, Stored, not_after};
 use crate::cluster::build::certificates;
 use crate::cluster::fake_api::{Caches, FakeApi};
 use crate::cluster::identity::Identity;
-use crate::cluster::{Context, RESYNC, fixture, reconcile};
+use crate::cluster::{Context, RESYNC, ReconcileError, fixture, reconcile};
 use crate::watch::Guarded;
 
 /// A context of its own, with nothing in it.
@@ -79,9 +79,24 @@ impl World {
 
     /// One reconcile, whenever the next may be.
     pub(super) async fn look(&mut self, name: &str) {
+        self.try_look(name).await.unwrap();
+    }
+
+    /// One reconcile, which may fail.
+    pub(super) async fn try_look(&mut self, name: &str) -> Result<Action, ReconcileError> {
         self.caches.fill(&self.api);
         let object: Guarded = serde_json::from_value(self.api.get(&cluster(name)).unwrap()).unwrap();
-        reconcile(Arc::new(object), Arc::clone(&self.context)).await.unwrap();
+        reconcile(Arc::new(object), Arc::clone(&self.context)).await
+    }
+
+    /// Has the API server refuse every write to paths in the namespace that begin so.
+    pub(super) fn close(&self, path: &str) {
+        self.api.close(path);
+    }
+
+    /// How many Events have this reason.
+    pub(super) fn told(&self, reason: &str) -> usize {
+        self.api.count(|object| object["reason"] == reason)
     }
 
     /// One reconcile of what is there now, with caches up to date. The writes it made, Events apart.

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::reconcile::{World, put_certificates};
+use crate::cluster::ReconcileError;
 use crate::cluster::fake_sfu::FakeSfu;
 use crate::cluster::fixture;
 use crate::cluster::see_off::FIRST;
@@ -88,4 +89,50 @@ async fn an_sfu_that_is_wanted_again_stays_and_is_as_it_was() {
     assert_eq!(world.sfu_deployment()["spec"]["replicas"], 2);
     world.look("blue").await;
     assert_eq!(world.condition("blue", "Draining"), "False NobodyLeaves");
+}
+
+#[tokio::test]
+async fn one_pod_that_cannot_be_written_holds_up_no_other_and_what_happened_is_told() {
+    let mut world = World::new();
+    let [a, b] = two_sfus(&mut world).await;
+    world.look("blue").await;
+    world.close("/api/v1/namespaces/red/pods/blue-sfu-a");
+    world.wish_again("blue", &json!({"sfu": {"replicas": 0}}));
+    let error = world.try_look("blue").await.unwrap_err();
+    assert!(matches!(error, ReconcileError::SeeOff(_)), "{error}");
+    // Its pod would not say since when.
+    assert_eq!(a.status().drain, None);
+    let told = b.status().drain.expect("it was asked to leave");
+    assert!(told.nobody_takes && told.deadline - told.since == 0);
+    assert_eq!(world.told("DrainStarted"), 1);
+}
+
+#[tokio::test]
+async fn sfus_leave_also_while_an_object_cannot_be_written() {
+    let mut world = World::new();
+    let [_stays, leaves] = two_sfus(&mut world).await;
+    leaves.report(|status| status.load.participants = 1);
+    world.wish_again("blue", &json!({"sfu": {"replicas": 1}, "page": {"enabled": false}}));
+    world.close("/api/v1/namespaces/red/configmaps");
+    let error = world.try_look("blue").await.unwrap_err();
+    assert!(matches!(error, ReconcileError::Apply(_)), "{error}");
+    assert!(leaves.status().drain.is_some());
+    assert_eq!(world.told("DrainStarted"), 1);
+}
+
+#[tokio::test]
+async fn an_sfu_that_did_not_answer_is_not_asked_anything_else_at_the_same_look() {
+    let mut world = World::new();
+    let [_stays, leaves] = two_sfus(&mut world).await;
+    leaves.report(|status| status.load.participants = 1);
+    world.wish_again("blue", &json!({"sfu": {"replicas": 1}}));
+    world.look("blue").await;
+    leaves.fail(true);
+    let before = leaves.n_asked();
+    world.look("blue").await;
+    assert_eq!(leaves.n_asked() - before, 1, "how it is");
+    leaves.fail(false);
+    leaves.report(|status| status.drain = None);
+    world.look("blue").await;
+    assert!(leaves.status().drain.is_some(), "asked again");
 }

@@ -9,6 +9,7 @@ use crate::api::{CallsClusterStatus, MAX_LISTED_SFUS};
 use crate::cluster::build::build;
 use crate::cluster::dereference::Dereferenced;
 use crate::cluster::fixture::{self, applied, found, now, validated};
+use crate::cluster::leaving::{Cause, Departure};
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::status::{refused, seen, status};
 use crate::name::ClusterName;
@@ -30,6 +31,7 @@ fn report(name: &str, index: usize) -> SfuStatus {
         address_problem: None,
         load: SfuLoad { calls: 3, participants: 12, percent: 41 },
         drain: None,
+        can_drain: true,
     }
 }
 
@@ -124,6 +126,41 @@ fn an_sfu_the_operator_cannot_ask_degrades_and_leaves_ready_alone() {
     assert_eq!(condition(&status, ConditionType::Ready), "True AllReady");
     assert_eq!(condition(&status, ConditionType::Degraded), "True SfuUnreachable");
     assert_eq!(status.sfus[1].state, "Unreachable");
+}
+
+#[test]
+fn one_that_cannot_leave_its_node_is_named_whoever_leaves() {
+    let state = running(1);
+    let cluster = validated(&json!({}), &state);
+    let draining = |leaving: Vec<Departure>, stuck: &[&str]| {
+        let mut objects = applied(build(&cluster).unwrap(), 2);
+        objects.departures.leaving = leaving;
+        objects.departures.stuck = stuck.iter().map(|pod| (*pod).to_owned()).collect();
+        let status = status(&objects, &cluster, &state, None, Some(3), now());
+        let found = status.conditions.into_iter().find(|one| one.type_ == "Draining").unwrap();
+        (found.reason, found.message)
+    };
+    let one = Departure {
+        pod: "blue-sfu-b".into(),
+        cause: Cause::ScaledDown,
+        since: now(),
+        deadline: now(),
+        calls_left: None,
+        calls_moved: 0,
+        is_new: true,
+        order: None,
+        is_done: false,
+        mark: false,
+        unmark: false,
+        open: false,
+    };
+    assert_eq!(draining(vec![one.clone()], &[]).1, "SFU blue-sfu-b leaves, because fewer are wanted.");
+    let (reason, message) = draining(vec![one], &["blue-sfu-a"]);
+    assert_eq!(reason, "ScaledDown");
+    assert!(message.contains("b leaves, because fewer are wanted. SFU blue-sfu-a stays on its cordoned"), "{message}");
+    let (reason, message) = draining(vec![], &["blue-sfu-a", "blue-sfu-c"]);
+    assert_eq!(reason, "NowhereToGo");
+    assert!(message.starts_with("SFUs blue-sfu-a, blue-sfu-c stay on their cordoned nodes"), "{message}");
 }
 
 #[test]

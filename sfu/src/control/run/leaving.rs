@@ -13,8 +13,10 @@ impl Control {
     /// Whether a call that is not here is to begin at another SFU.
     pub(super) fn is_elsewhere(&mut self, call: &str) -> bool {
         let now = Instant::now();
-        if self.drain.is_some() {
-            self.turned_away.note(call, now);
+        if let Some(drain) = &self.drain {
+            if drain.has_takers() {
+                self.turned_away.note(call, now);
+            }
             return true;
         }
         self.turned_away.contains(call, now)
@@ -49,14 +51,17 @@ impl Control {
     pub(super) fn send_due_away(&mut self) {
         let Some(drain) = &mut self.drain else { return };
         let calls = self.calls.iter().map(|(name, call)| (name.as_str(), call.n_sessions()));
+        let has_takers = drain.has_takers();
         for name in drain.take_due(calls, self.context.now()) {
+            if has_takers {
+                self.turned_away.note(&name, Instant::now());
+            }
             self.send_away(&name);
         }
     }
 
     fn send_away(&mut self, name: &str) {
         let Some(mut call) = self.calls.remove(name) else { return };
-        self.turned_away.note(name, Instant::now());
         let people = u32::try_from(call.n_sessions()).unwrap_or(u32::MAX);
         // Others must know that the call is free before its people come back.
         self.running.sent_away(name, people, Means::Reconnect);
