@@ -12,6 +12,9 @@ use thiserror::Error;
 
 use crate::api::{AdvertiseSpec, Source};
 
+/// Taint of a node whose kubelet is silent.
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
 /// What is known of a node: its addresses, and whether it takes pods.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeFacts {
@@ -44,6 +47,11 @@ impl NodeFacts {
             is_cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
             taints: node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Kubernetes hears nothing of its kubelet.
+    pub fn is_unreachable(&self) -> bool {
+        self.taints.iter().any(|taint| taint.key == UNREACHABLE)
     }
 }
 

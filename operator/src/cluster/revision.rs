@@ -6,8 +6,8 @@
 //! one it replaces, and calls keep running until there is somewhere to go.
 //!
 //! Pure. Guarantees, whatever Deployments are found: at most one revision per slot is given replicas, nothing is placed
-//! in a slot before the last pod of another revision has left it or should have for a minute, and without a change in the input the plan repeats
-//! itself.
+//! in a slot before the last pod of another revision has left it or should have for a minute, and without a change in
+//! the input the plan repeats itself.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +22,10 @@ pub struct LiveRevision {
     pub wanted: Option<u32>,
     /// Ready pods that are not going away.
     pub ready: u32,
+    /// Those of them that told the operator how they are.
+    pub answering: u32,
+    /// Pods that were asked to leave.
+    pub leaving: u32,
     /// All pods, those that are terminating included: they hold their host ports to the end. Those that are past their
     /// end, because their node does not answer, are not counted.
     pub pods: u32,
@@ -30,6 +34,16 @@ pub struct LiveRevision {
 }
 
 impl LiveRevision {
+    /// Of which nothing was found yet.
+    pub fn new(revision: String, slot: Slot, host_ports: BTreeSet<u16>) -> Self {
+        Self { revision, slot, wanted: None, ready: 0, answering: 0, leaving: 0, pods: 0, host_ports }
+    }
+
+    /// Whether all of its SFUs were asked to leave, so that it is on its way out as a whole.
+    fn is_leaving(&self) -> bool {
+        self.pods > 0 && self.leaving >= self.pods
+    }
+
     /// Whether it has or will have pods.
     fn is_alive(&self) -> bool {
         self.pods > 0 || self.wanted.is_some_and(|wanted| wanted > 0)
@@ -96,7 +110,12 @@ pub fn plan_revisions(live: &[LiveRevision], desired: &Desired<'_>) -> Plan {
 
 /// The wanted revision has its slot; what of the others?
 fn keep(current: &LiveRevision, others: &[&LiveRevision], desired: &Desired<'_>) -> Plan {
-    let is_ready = current.ready >= desired.replicas;
+    // One that does not answer us, while others do, hardly answers directors.
+    let do_others_answer = others.iter().any(|other| other.answering > 0);
+    let ready = if do_others_answer { current.answering } else { current.ready };
+    // What has begun to leave goes on, though one more is wanted, or one of the new is not ready for a moment.
+    let has_handed_over = current.ready > 0 && others.iter().any(|other| other.is_leaving());
+    let is_ready = ready >= desired.replicas || has_handed_over;
     let survivor = if is_ready { None } else { serving(others) };
     let retired = others.iter().filter_map(|other| {
         let may_serve = survivor.is_some_and(|survivor| std::ptr::eq(survivor, *other)) && other.slot != current.slot;
@@ -174,18 +193,18 @@ mod tests {
         Desired { revision, replicas, host_ports: ports(100) }
     }
 
-    /// `a0 2/2/2`: revision a in slot 0 wants 2, has 2 ready of 2 pods. `a0 -/0/1`: only a pod is left.
+    /// `a0 2/2/2`: revision a in slot 0 wants 2, has 2 ready of 2 pods. `a0 -/0/1`: only a pod is left. `a0 2/0/2/1`: one
+    /// of the two was asked to leave.
     fn live(text: &str) -> LiveRevision {
         let (name, counts) = text.split_once(' ').unwrap();
         let number: u16 = name[1..].parse().unwrap();
         let mut counts = counts.split('/').map(|count| count.parse::<u32>().ok());
         LiveRevision {
-            revision: name[..1].into(),
-            slot: slot(number),
             wanted: counts.next().unwrap(),
             ready: counts.next().unwrap().unwrap(),
             pods: counts.next().unwrap().unwrap(),
-            host_ports: ports(100)[usize::from(number)].clone(),
+            leaving: counts.next().flatten().unwrap_or_default(),
+            ..LiveRevision::new(name[..1].into(), slot(number), ports(100)[usize::from(number)].clone())
         }
     }
 
@@ -221,6 +240,10 @@ mod tests {
             ("a change of a broken revision", &["a0 1/0/1"], "b", 1, Some(1), &["a0=1"], Surging),
             ("fewer replicas reach the old as well", &["a0 5/5/5", "b1 5/0/5"], "b", 2, Some(1), &["a0=2"], Surging),
             ("more replicas are made of the new only", &["a0 2/2/2", "b1 2/0/2"], "b", 5, Some(1), &["a0=2"], Surging),
+            ("a leaving old goes on", &["a0 2/0/2/2", "b1 2/1/2"], "b", 2, Some(1), &["a0=0"], Draining),
+            ("though more are wanted", &["a0 2/0/2/2", "b1 5/2/5"], "b", 5, Some(1), &["a0=0"], Draining),
+            ("unless there is nobody else", &["a0 2/0/2/2", "b1 2/0/2"], "b", 2, Some(1), &["a0=2"], Surging),
+            ("one that leaves its node is not all", &["a0 2/1/2/1", "b1 2/1/2"], "b", 2, Some(1), &["a0=2"], Surging),
             ("two revisions in one slot by a race", &["b1 2/2/2", "c1 2/0/0"], "c", 2, Some(1), &["b1=0"], Surging),
         ];
         for (what, given, revision, replicas, slot, stays, progress) in table {
@@ -234,6 +257,17 @@ mod tests {
             assert_eq!(plan.slot.map(Slot::number), *slot, "slot: {what}");
             assert_eq!(kept, *stays, "others: {what}");
             assert_eq!(plan.progress, *progress, "progress: {what}");
+        }
+    }
+
+    #[test]
+    fn a_new_sfu_that_does_not_answer_is_not_ready_while_its_predecessor_does() {
+        let answering = |text: &str, answering: u32| LiveRevision { answering, ..live(text) };
+        // how many of two answer, of the old and of the new → whether the old goes
+        for (old, new, goes) in [(2, 1, false), (1, 0, false), (2, 2, true), (0, 0, true)] {
+            let given = [answering("a0 2/2/2", old), answering("b1 2/2/2", new)];
+            let plan = plan_revisions(&given, &desired("b", 2));
+            assert_eq!(plan.retired[0].replicas == 0, goes, "{old} {new}");
         }
     }
 
@@ -256,14 +290,14 @@ mod tests {
     }
 
     fn any_live() -> impl Strategy<Value = Vec<LiveRevision>> {
-        let one = ("[abc]", 0u16..2, prop::option::of(0u32..4), 0u32..4, 0u32..4).prop_map(
-            |(revision, number, wanted, ready, more)| LiveRevision {
-                revision,
-                slot: slot(number),
+        let one = ("[abc]", 0u16..2, prop::option::of(0u32..4), 0u32..4, 0u32..4, 0u32..4).prop_map(
+            |(revision, number, wanted, ready, more, leaving)| LiveRevision {
                 wanted,
                 ready,
+                answering: ready / 2,
+                leaving,
                 pods: ready + more,
-                host_ports: ports(100)[usize::from(number)].clone(),
+                ..LiveRevision::new(revision, slot(number), ports(100)[usize::from(number)].clone())
             },
         );
         prop::collection::vec(one, 0..5)
@@ -299,30 +333,19 @@ mod tests {
 
     /// What a working cluster makes of a plan.
     fn obey(given: &[LiveRevision], plan: &Plan, replicas: u32) -> Vec<LiveRevision> {
-        let mut next: Vec<LiveRevision> = plan
-            .retired
-            .iter()
-            .map(|one| LiveRevision {
-                revision: one.revision.clone(),
-                slot: one.slot,
-                wanted: Some(one.replicas),
-                ready: one.replicas,
-                pods: one.replicas,
-                host_ports: ports(100)[usize::from(one.slot.number())].clone(),
-            })
-            .collect();
+        let mut next: Vec<LiveRevision> =
+            plan.retired.iter().map(|one| live_with(&one.revision, one.slot, one.replicas, one.replicas)).collect();
         let is_new = |number: Slot| !given.iter().any(|one| one.revision == "a" && one.slot == number);
         if let Some(number) = plan.slot {
             let ready = if is_new(number) { 0 } else { replicas };
-            next.push(LiveRevision {
-                revision: "a".into(),
-                slot: number,
-                wanted: Some(replicas),
-                ready,
-                pods: ready,
-                host_ports: ports(100)[usize::from(number.number())].clone(),
-            });
+            next.push(live_with("a", number, replicas, ready));
         }
         next
+    }
+
+    fn live_with(revision: &str, slot: Slot, wanted: u32, ready: u32) -> LiveRevision {
+        let host_ports = ports(100)[usize::from(slot.number())].clone();
+        let new = LiveRevision::new(revision.into(), slot, host_ports);
+        LiveRevision { wanted: Some(wanted), ready, answering: ready, pods: ready, ..new }
     }
 }

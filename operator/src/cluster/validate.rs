@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fleet::api::MAX_DRAIN_SECONDS;
 use fleet::config::{MediaConfig, PageConfig, SfuConfig};
-use fleet::names::label;
+use fleet::names::{annotation, label};
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -28,9 +28,10 @@ use crate::keys::{ApiKey, KeysError, read_keys};
 use crate::name::{ClusterName, NameError};
 use crate::port::{PortError, PortPlan, Slot, host_ports_of};
 
-/// How long past its deletion a terminating pod still counts as holding its host ports. `deletionTimestamp` is the time by
-/// which it should be gone, its grace period included; a kubelet that works is done within seconds of it. Shorter, and a
-/// slow kubelet's pod is passed over; longer, and a dead node holds up a change for that time.
+/// How long past its end a terminating pod still counts as holding its host ports. `deletionTimestamp` is the time by
+/// which it should be gone, its grace period included; a kubelet that works is done within seconds of it, and of a node
+/// that is not reached none is waited for. Shorter, and a slow kubelet's pod is passed over; longer, and a dead node
+/// holds up a change for that time.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Images of the operator's release.
@@ -253,20 +254,23 @@ pub fn live_revisions(found: &Dereferenced, now: Timestamp) -> Vec<LiveRevision>
         let Some((revision, slot)) = place(deployment.labels()) else { continue };
         let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let wanted = Some(u32::try_from(replicas).unwrap_or(0));
-        live.push(LiveRevision { revision, slot, wanted, ready: 0, pods: 0, host_ports: host_ports_of(deployment) });
+        live.push(LiveRevision { wanted, ..LiveRevision::new(revision, slot, host_ports_of(deployment)) });
     }
     for pod in &found.sfu_pods {
         let Some((revision, slot)) = place(pod.labels()) else { continue };
-        if is_finished(pod) || is_overdue(pod, now) {
+        if is_finished(pod) || is_overdue(pod, found, now) {
             continue;
         }
         let index = live.iter().position(|one| one.revision == revision && one.slot == slot).unwrap_or_else(|| {
-            let host_ports = pod_host_ports(pod);
-            live.push(LiveRevision { revision, slot, wanted: None, ready: 0, pods: 0, host_ports });
+            live.push(LiveRevision::new(revision, slot, pod_host_ports(pod)));
             live.len() - 1
         });
-        live[index].pods += 1;
-        live[index].ready += u32::from(is_ready(pod));
+        let answers = found.reports.get(&pod.name_any()).is_some_and(Result::is_ok);
+        let one = &mut live[index];
+        one.pods += 1;
+        one.ready += u32::from(is_ready(pod));
+        one.answering += u32::from(is_ready(pod) && answers);
+        one.leaving += u32::from(pod.annotations().contains_key(annotation::LEAVING_SINCE));
     }
     live
 }
@@ -276,9 +280,14 @@ pub fn is_finished(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
-/// Whether a pod should have been gone for [`OVERDUE`].
-fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
-    pod.metadata.deletion_timestamp.as_ref().is_some_and(|gone_by| now > gone_by.0 + OVERDUE)
+/// Whether a pod should have been gone for [`OVERDUE`]: by the end of its grace period, or on a node that is not
+/// reached as soon as it was deleted.
+fn is_overdue(pod: &Pod, found: &Dereferenced, now: Timestamp) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let is_away = found.nodes.iter().any(|one| Some(one.name.as_str()) == node && one.is_unreachable());
+    let grace = pod.metadata.deletion_grace_period_seconds.filter(|_| is_away).unwrap_or(0);
+    let end = pod.metadata.deletion_timestamp.as_ref().map(|end| end.0 - SignedDuration::from_secs(grace));
+    end.is_some_and(|end| now > end + OVERDUE)
 }
 
 /// Whether a pod is ready and not going away.

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::address::NodeFacts;
 use crate::api::CallsCluster;
 use crate::cluster::build::build;
 use crate::cluster::dereference::KeysFound;
@@ -73,6 +74,24 @@ fn a_pod_that_should_be_gone_for_a_minute_holds_no_slot() {
     ] {
         assert_eq!(counted(gone_by), expected, "{what}");
     }
+}
+
+#[test]
+fn a_pod_on_a_node_that_is_not_reached_holds_its_slot_for_a_minute_from_its_deletion() {
+    let counted = |asked: i64, taint: &str| {
+        let mut pod = fixture::sfu_pod("blue-sfu-1", "old").as_ref().clone();
+        pod.metadata.deletion_timestamp = Some(Time(Timestamp::from_second(asked + 495).unwrap()));
+        pod.metadata.deletion_grace_period_seconds = Some(495);
+        let taint = serde_json::from_value(json!({"key": taint, "effect": "NoExecute"})).unwrap();
+        let mut state = found();
+        state.nodes = vec![NodeFacts { name: "node-a".into(), taints: vec![taint], ..NodeFacts::default() }];
+        state.sfu_pods = vec![Arc::new(pod)];
+        live_revisions(&state, fixture::now()).len()
+    };
+    let now = fixture::now().as_second();
+    let dead = "node.kubernetes.io/unreachable";
+    assert_eq!((counted(now - 60, dead), counted(now - 61, dead)), (1, 0));
+    assert_eq!(counted(now - 61, "media"), 1, "it may end its calls in its time");
 }
 
 fn any_spec() -> impl Strategy<Value = Value> {
