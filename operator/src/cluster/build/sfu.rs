@@ -18,6 +18,9 @@ use crate::port::Slot;
 
 /// Time for a drained SFU to close its sockets before the kill.
 pub const GRACE_MARGIN_SECONDS: u32 = 15;
+/// How long a process that hangs may take to end: nothing of what it does then helps anybody, and the pod's own grace
+/// period is the time its calls have to move.
+const HUNG_GRACE_SECONDS: i64 = 5;
 /// The user of distroless images, who owns nothing.
 const NON_ROOT: i64 = 65532;
 /// Mounted Secrets are read by the pod's group and nobody else.
@@ -105,7 +108,10 @@ fn pod(cluster: &ValidatedCluster, revision: &str, slot: Slot, patience: u32) ->
             ]),
             ports: Some(ports(cluster, slot)),
             resources: Some(cluster.resources.clone()),
-            liveness_probe: Some(health_probe("/healthz")),
+            liveness_probe: Some(Probe {
+                termination_grace_period_seconds: Some(HUNG_GRACE_SECONDS),
+                ..health_probe("/healthz")
+            }),
             readiness_probe: Some(Probe { period_seconds: Some(2), ..health_probe("/readyz") }),
             security_context: Some(container_security()),
             volume_mounts: Some(vec![config_mount, keys_mount, tls_mount]),

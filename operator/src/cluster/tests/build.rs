@@ -51,6 +51,16 @@ fn the_grace_period_is_that_of_the_drain_and_stays_for_pods_that_run() {
 }
 
 #[test]
+fn a_process_that_hangs_is_killed_soon_and_not_after_the_time_its_calls_have() {
+    let pod = built(&json!({}), &found()).sfu.unwrap().spec.unwrap().template.spec.unwrap();
+    let grace =
+        |probe: &Option<k8s_openapi::api::core::v1::Probe>| probe.as_ref().unwrap().termination_grace_period_seconds;
+    assert_eq!(grace(&pod.containers[0].liveness_probe), Some(5));
+    // Kubernetes refuses it there.
+    assert_eq!(grace(&pod.containers[0].readiness_probe), None);
+}
+
+#[test]
 fn what_replaces_pods_changes_the_revision() {
     let base = revision(&json!({}));
     for replacing in [
