@@ -24,7 +24,7 @@ const GAIN: f64 = 4.0;
 const MAX_COUNT: u32 = 60;
 /// The least delayed of the last bursts shows the queue that stands: of at least so many, and of all in this time, in
 /// microseconds. Where packets are paced, each may be a burst.
-const STANDING_WINDOW: usize = 8;
+const STANDING_WINDOW: usize = 5;
 const STANDING_TIME: i64 = 100_000;
 /// More bursts are not looked at.
 const MAX_STANDING: usize = 64;
@@ -216,7 +216,7 @@ mod tests {
         let (mut trend, mut at) = (Trend::default(), 0);
         assert_eq!(run(&mut trend, &mut at, [0; 100], Usage::Over), None);
         let found = run(&mut trend, &mut at, [5_000; 30], Usage::Over).expect("the queue grew by 150 ms");
-        assert!(found < STANDING_WINDOW + 6, "found after {found} bursts, of which each adds 5 ms");
+        assert!(found < 14, "found after {found} bursts, of which each adds 5 ms");
         run(&mut trend, &mut at, [-5_000; 10], Usage::Settling);
         assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Over), None, "it shrinks");
         assert_eq!(run(&mut trend, &mut at, [-5_000; 10], Usage::Settling), Some(0));
