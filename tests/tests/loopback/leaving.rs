@@ -1,7 +1,9 @@
 //! SFUs that leave, under calls that do not end.
 
+use std::time::{Duration, Instant};
+
 use calls_tests::live::{Join, Person};
-use fleet::api::{DrainMode, SfuState};
+use fleet::api::{CLAIM_SECONDS, DrainMode, SfuState};
 use futures_util::future::join_all;
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::leave_request::Action;
@@ -118,8 +120,10 @@ async fn whoever_the_last_sfu_turned_away_is_back_at_once_when_it_stays_after_al
     fleet.drain_last(0).await;
     fleet.until(0, "is empty", |status| status.load.calls == 0).await;
     fleet.undrain(0).await;
-    // Within the time a join is given, which is less than that for which names are remembered.
+    let began = Instant::now();
     let people = come_again(&fleet, "standup", people).await;
+    // A name that was noted is turned away for the whole of it.
+    assert!(began.elapsed() < Duration::from_secs(CLAIM_SECONDS / 2), "{:?}", began.elapsed());
     assert_eq!(fleet.people().await, [2]);
     drop(people);
 }

@@ -17,9 +17,10 @@ fn names(plan: &Departures) -> Vec<&str> {
 
 #[test]
 fn one_that_is_done_makes_room_for_another_as_soon_as_a_node_comes() {
+    type Row<'a> = (&'a str, Vec<Sfu>, (u32, u32), u32);
     let opened = || Sfu { is_evictable: true, ..done("a") };
     // what, who is there, replicas and free nodes → replicas
-    let table: [(&str, Vec<Sfu>, (u32, u32), u32); 5] = [
+    let table: [Row<'_>; 5] = [
         ("no node", vec![opened(), sfu("b", 4)], (2, 0), 2),
         ("a node comes", vec![opened(), sfu("b", 4)], (2, 1), 3),
         ("and the cache is late", vec![opened(), sfu("b", 4)], (3, 1), 3),
@@ -92,7 +93,7 @@ fn a_predecessor_that_serves_on_leaves_its_node_as_well() {
 fn the_only_one_may_be_evicted_while_it_has_no_calls() {
     let with = |is_evictable, reports: bool| {
         let load = sfu("", 0).load.filter(|_| reports);
-        let only = cordoned(Sfu { is_evictable, load, ..sfu("a", 0) });
+        let only = cordoned(Sfu { load, is_evictable, ..sfu("a", 0) });
         plan(&current(1, 1, 0), &[only])
     };
     let a = || vec!["a".to_owned()];
