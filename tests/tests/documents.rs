@@ -26,11 +26,12 @@ const DOCUMENTS: &[&str] = &[
 /// Crates, their folders, and which of ours each may import.
 const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("fleet", "fleet", &[]),
+    ("autoscale", "autoscale", &[]),
     ("sfu-core", "sfu/core", &[]),
     ("calls-sfu", "sfu", &["sfu-core", "fleet"]),
     ("calls-director", "director", &["fleet"]),
-    ("calls-operator", "operator", &["fleet"]),
-    ("calls-bench", "bench", &["sfu-core"]),
+    ("calls-operator", "operator", &["fleet", "autoscale"]),
+    ("calls-bench", "bench", &["sfu-core", "autoscale"]),
     ("calls-tests", "tests", &["sfu-core", "fleet", "calls-sfu", "calls-director", "calls-operator", "calls-bench"]),
     ("e2e", "e2e", &[]),
 ];

@@ -1,0 +1,191 @@
+//! What an autoscaler remembers from one look to the next, and the look itself.
+//!
+//! All but the forecast's history may be forgotten: after a restart, the number there is counts as the last answer, so
+//! that nothing leaves for the length of the window.
+
+use std::collections::VecDeque;
+
+use crate::decision::{Decision, Known, decide};
+use crate::forecast::Forecast;
+use crate::policy::Policy;
+
+/// How old the look before may be to count in the load of this one, in seconds.
+const FRESH_SECONDS: i64 = 45;
+/// How much a look counts in the average load of a call.
+const CALL_WEIGHT: f64 = 0.05;
+
+/// What is seen of a fleet in one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// SFUs that are wanted now.
+    pub replicas: u32,
+    /// Load of all SFUs together; 1.0 is one that is busy all the time. `None` if no SFU said.
+    pub load: Option<f64>,
+    /// Running calls.
+    pub calls: u32,
+}
+
+/// One fleet's autoscaler.
+#[derive(Clone, Debug, Default)]
+pub struct Autoscaler {
+    forecast: Forecast,
+    /// Answers of the stabilisation window that no later one reaches, highest first.
+    answers: VecDeque<Answer>,
+    /// What was added within the last minute.
+    rises: VecDeque<Rise>,
+    /// The look before, with its load.
+    last: Option<(i64, f64)>,
+    load_per_call: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    at: i64,
+    sfus: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rise {
+    at: i64,
+    added: u32,
+}
+
+impl Autoscaler {
+    /// One that goes on from a history.
+    pub fn with_history(forecast: Forecast) -> Self {
+        Self { forecast, ..Self::default() }
+    }
+
+    /// What is to be kept.
+    pub fn history(&self) -> &Forecast {
+        &self.forecast
+    }
+
+    /// Looks once: learns, and decides.
+    pub fn look(&mut self, policy: &Policy, seen: &Observation) -> Decision {
+        let load = seen.load.map(|load| self.smooth(seen, load));
+        if let (Some(load), true) = (load, policy.horizon_seconds.is_some()) {
+            self.forecast.learn(seen.now, load);
+        }
+        if self.answers.is_empty() {
+            self.answers.push_back(Answer { at: seen.now, sfus: seen.replicas });
+        }
+        let window_began = seen.now - i64::from(policy.stabilization_seconds);
+        while self.answers.front().is_some_and(|answer| answer.at < window_began) {
+            self.answers.pop_front();
+        }
+        while self.rises.front().is_some_and(|rise| rise.at <= seen.now - 60) {
+            self.rises.pop_front();
+        }
+        let added: u32 = self.rises.iter().map(|rise| rise.added).sum();
+        let known = Known {
+            replicas: seen.replicas,
+            load,
+            load_per_call: self.load_per_call,
+            forecast: policy.horizon_seconds.and_then(|horizon| self.forecast.peak(seen.now, horizon)),
+            floor: policy.schedule.floor(seen.now),
+            window: self.answers.front().map_or(0, |answer| answer.sfus),
+            may_add: policy.pods_per_minute.saturating_sub(added),
+        };
+        let decision = decide(policy, &known);
+        self.remember(seen.now, &decision);
+        decision
+    }
+
+    /// The mean of this look and the one before: a second's load is a rough measure.
+    fn smooth(&mut self, seen: &Observation, load: f64) -> f64 {
+        let last = self.last.filter(|(at, _)| seen.now - at <= FRESH_SECONDS);
+        self.last = Some((seen.now, load));
+        let load = last.map_or(load, |(_, last)| f64::midpoint(load, last));
+        if seen.calls > 0 {
+            let one = load / f64::from(seen.calls);
+            self.load_per_call = Some(self.load_per_call.map_or(one, |old| old + CALL_WEIGHT * (one - old)));
+        }
+        load
+    }
+
+    fn remember(&mut self, now: i64, decision: &Decision) {
+        while self.answers.back().is_some_and(|answer| answer.sfus <= decision.answer) {
+            self.answers.pop_back();
+        }
+        self.answers.push_back(Answer { at: now, sfus: decision.answer });
+        if decision.replicas > decision.before {
+            self.rises.push_back(Rise { at: now, added: decision.replicas - decision.before });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Buffer;
+
+    fn seen(now: i64, replicas: u32, load: f64) -> Observation {
+        Observation { now, replicas, load: Some(load), calls: 10 }
+    }
+
+    #[test]
+    fn sfus_are_added_at_once_and_leave_after_the_window() {
+        let policy = Policy { stabilization_seconds: 60, ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        assert_eq!(autoscaler.look(&policy, &seen(0, 1, 2.0)).replicas, 4);
+        // The mean of both looks.
+        assert_eq!(autoscaler.look(&policy, &seen(10, 4, 0.4)).replicas, 4);
+        // The mean of the second look was 1.2: two SFUs.
+        for (now, replicas) in [(20, 4), (40, 4), (60, 4), (61, 2), (70, 2), (71, 1)] {
+            assert_eq!(autoscaler.look(&policy, &seen(now, 4, 0.4)).replicas, replicas, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_window_holds_its_highest_answer_and_no_more() {
+        let policy = Policy { stabilization_seconds: 100, ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        for now in 0..5000 {
+            autoscaler.look(&policy, &seen(now, 5, 3.0 - now as f64 / 2000.0));
+        }
+        assert!(autoscaler.answers.len() < 10, "{}", autoscaler.answers.len());
+    }
+
+    #[test]
+    fn one_that_starts_anew_lets_nobody_go_for_the_length_of_the_window() {
+        let mut autoscaler = Autoscaler::default();
+        assert_eq!(autoscaler.look(&Policy::default(), &seen(1000, 5, 0.1)).replicas, 5);
+        assert_eq!(autoscaler.look(&Policy::default(), &seen(1300, 5, 0.1)).replicas, 5);
+        assert_eq!(autoscaler.look(&Policy::default(), &seen(1301, 5, 0.1)).replicas, 1);
+    }
+
+    #[test]
+    fn no_more_are_added_within_a_minute_than_may_be() {
+        let policy = Policy { max: 100, pods_per_minute: 3, ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        let mut replicas = 1;
+        for (now, expected) in [(0, 4), (10, 4), (59, 4), (60, 7), (70, 7), (120, 10)] {
+            replicas = autoscaler.look(&policy, &seen(now, replicas, 30.0)).replicas;
+            assert_eq!(replicas, expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_of_calls_is_as_large_as_calls_are() {
+        let policy = Policy { buffer: Buffer::Calls(20.0), ..Policy::default() };
+        // Ten calls are one SFU's load, twenty more make three.
+        assert_eq!(Autoscaler::default().look(&policy, &seen(0, 2, 1.0)).replicas, 5);
+    }
+
+    #[test]
+    fn a_burst_that_was_seen_is_met_before_it_comes() {
+        let policy = Policy { horizon_seconds: Some(300), ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        let burst = |now: i64| if now.rem_euclid(3600) < 600 { 3.0 } else { 0.5 };
+        let mut replicas = 1;
+        for now in (0..86_400 - 60).step_by(10) {
+            replicas = autoscaler.look(&policy, &seen(now, replicas, burst(now))).replicas;
+        }
+        assert_eq!(replicas, 5, "a minute before midnight");
+        let went_on = Autoscaler::with_history(Forecast::parse(&autoscaler.history().write()).unwrap());
+        assert_eq!(went_on.clone().look(&policy, &seen(86_340, 1, 0.5)).replicas, 5, "after a restart");
+    }
+}
