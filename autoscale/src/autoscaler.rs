@@ -6,13 +6,17 @@
 use std::collections::VecDeque;
 
 use crate::decision::{Decision, Known, decide};
-use crate::forecast::Forecast;
+use crate::forecast::{Ahead, Forecast, Slots};
 use crate::policy::Policy;
 
 /// How old the look before may be to count in the load of this one, in seconds.
 const FRESH_SECONDS: i64 = 45;
-/// How much a look counts in the average load of a call.
+/// How much a look counts in the average load of a person, and of a call.
+const PERSON_WEIGHT: f64 = 0.15;
 const CALL_WEIGHT: f64 = 0.05;
+/// How far two looks in a row may be above what people make expect before they are believed instead: a second's load is
+/// a rough measure, but everybody may have switched cameras on.
+const ROUGH: f64 = 1.1;
 
 /// What is seen of a fleet in one look.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +27,10 @@ pub struct Observation {
     pub replicas: u32,
     /// Load of all SFUs together; 1.0 is one that is busy all the time. `None` if no SFU said.
     pub load: Option<f64>,
+    /// Whether the SFUs have no time left, so that their load is more than they can say.
+    pub is_full: bool,
+    /// People in calls.
+    pub people: u32,
     /// Running calls.
     pub calls: u32,
 }
@@ -37,7 +45,10 @@ pub struct Autoscaler {
     rises: VecDeque<Rise>,
     /// The look before, with its load.
     last: Option<(i64, f64)>,
+    load_per_person: Option<f64>,
     load_per_call: Option<f64>,
+    /// What is expected of some slots, so that it is worked out once for all looks at them.
+    ahead: Option<(Slots, Option<Ahead>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,18 +84,19 @@ impl Autoscaler {
             self.answers.push_back(Answer { at: seen.now, sfus: seen.replicas });
         }
         let window_began = seen.now - i64::from(policy.stabilization_seconds);
-        while self.answers.front().is_some_and(|answer| answer.at < window_began) {
+        while self.answers.front().is_some_and(|answer| answer.at <= window_began) {
             self.answers.pop_front();
         }
         while self.rises.front().is_some_and(|rise| rise.at <= seen.now - 60) {
             self.rises.pop_front();
         }
         let added: u32 = self.rises.iter().map(|rise| rise.added).sum();
+        let forecast = self.expect(policy, seen.now).zip(load).map(|(ahead, load)| ahead.from(load));
         let known = Known {
             replicas: seen.replicas,
             load,
             load_per_call: self.load_per_call,
-            forecast: policy.horizon_seconds.and_then(|horizon| self.forecast.peak(seen.now, horizon)),
+            forecast,
             floor: policy.schedule.floor(seen.now),
             window: self.answers.front().map_or(0, |answer| answer.sfus),
             may_add: policy.pods_per_minute.saturating_sub(added),
@@ -94,14 +106,38 @@ impl Autoscaler {
         decision
     }
 
-    /// The mean of this look and the one before: a second's load is a rough measure.
+    fn expect(&mut self, policy: &Policy, now: i64) -> Option<Ahead> {
+        let horizon = policy.horizon_seconds?;
+        let slots = Slots::ahead(now, horizon);
+        if let Some((known, ahead)) = self.ahead
+            && known == slots
+        {
+            return ahead;
+        }
+        let ahead = self.forecast.ahead(now, horizon);
+        self.ahead = Some((slots, ahead));
+        ahead
+    }
+
+    /// The load there is, by the people there are and what one of them costs on the average: that is steadier than a
+    /// second's load, and goes on where SFUs cannot be any busier. It is the mean of this look and the one before where
+    /// that is well above.
     fn smooth(&mut self, seen: &Observation, load: f64) -> f64 {
         let last = self.last.filter(|(at, _)| seen.now - at <= FRESH_SECONDS);
         self.last = Some((seen.now, load));
-        let load = last.map_or(load, |(_, last)| f64::midpoint(load, last));
+        let lately = last.map_or(load, |(_, last)| f64::midpoint(load, last));
+        if seen.people == 0 {
+            return lately;
+        }
+        let people = f64::from(seen.people);
+        let (one, known) = (load / people, self.load_per_person.unwrap_or(load / people));
+        let person = if seen.is_full { known.max(one) } else { known + PERSON_WEIGHT * (one - known) };
+        self.load_per_person = Some(person);
+        let by_people = people * person;
+        let load = if lately > ROUGH * by_people { lately } else { by_people };
         if seen.calls > 0 {
             let one = load / f64::from(seen.calls);
-            self.load_per_call = Some(self.load_per_call.map_or(one, |old| old + CALL_WEIGHT * (one - old)));
+            self.load_per_call = Some(self.load_per_call.map_or(one, |known| known + CALL_WEIGHT * (one - known)));
         }
         load
     }
@@ -123,7 +159,7 @@ mod tests {
     use crate::policy::Buffer;
 
     fn seen(now: i64, replicas: u32, load: f64) -> Observation {
-        Observation { now, replicas, load: Some(load), calls: 10 }
+        Observation { now, replicas, load: Some(load), is_full: false, people: 0, calls: 10 }
     }
 
     #[test]
@@ -134,7 +170,7 @@ mod tests {
         // The mean of both looks.
         assert_eq!(autoscaler.look(&policy, &seen(10, 4, 0.4)).replicas, 4);
         // The mean of the second look was 1.2: two SFUs.
-        for (now, replicas) in [(20, 4), (40, 4), (60, 4), (61, 2), (70, 2), (71, 1)] {
+        for (now, replicas) in [(20, 4), (40, 4), (59, 4), (60, 2), (69, 2), (70, 1)] {
             assert_eq!(autoscaler.look(&policy, &seen(now, 4, 0.4)).replicas, replicas, "{now}");
         }
     }
@@ -153,8 +189,8 @@ mod tests {
     fn one_that_starts_anew_lets_nobody_go_for_the_length_of_the_window() {
         let mut autoscaler = Autoscaler::default();
         assert_eq!(autoscaler.look(&Policy::default(), &seen(1000, 5, 0.1)).replicas, 5);
-        assert_eq!(autoscaler.look(&Policy::default(), &seen(1300, 5, 0.1)).replicas, 5);
-        assert_eq!(autoscaler.look(&Policy::default(), &seen(1301, 5, 0.1)).replicas, 1);
+        assert_eq!(autoscaler.look(&Policy::default(), &seen(1299, 5, 0.1)).replicas, 5);
+        assert_eq!(autoscaler.look(&Policy::default(), &seen(1300, 5, 0.1)).replicas, 1);
     }
 
     #[test]
@@ -172,7 +208,28 @@ mod tests {
     fn a_buffer_of_calls_is_as_large_as_calls_are() {
         let policy = Policy { buffer: Buffer::Calls(20.0), ..Policy::default() };
         // Ten calls are one SFU's load, twenty more make three.
-        assert_eq!(Autoscaler::default().look(&policy, &seen(0, 2, 1.0)).replicas, 5);
+        let one = Observation { people: 40, ..seen(0, 2, 1.0) };
+        assert_eq!(Autoscaler::default().look(&policy, &one).replicas, 5);
+    }
+
+    #[test]
+    fn a_rough_second_adds_no_sfu_and_two_dear_ones_do() {
+        let mut autoscaler = Autoscaler::default();
+        let mut look = |now, load| {
+            let seen = Observation { people: 100, ..seen(now, 2, load) };
+            autoscaler.look(&Policy::default(), &seen).replicas
+        };
+        assert_eq!((0..20).map(|now| look(10 * now, 1.15)).max(), Some(2));
+        assert_eq!((look(200, 1.3), look(210, 1.15)), (2, 2));
+        assert_eq!((look(220, 1.8), look(230, 1.8)), (3, 3));
+    }
+
+    #[test]
+    fn people_tell_the_load_of_sfus_that_cannot_be_busier() {
+        let mut autoscaler = Autoscaler::default();
+        let full = |now, people| Observation { people, is_full: people > 200, ..seen(now, 2, 2.0) };
+        autoscaler.look(&Policy::default(), &full(0, 200));
+        assert_eq!(autoscaler.look(&Policy::default(), &full(10, 600)).replicas, 10);
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Decision {
 pub fn decide(policy: &Policy, known: &Known) -> Decision {
     let Some(load) = known.load else { return unseen(policy, known) };
     let n_for = |load: f64| sfus(load / (policy.target_percent / 100.0));
-    let by_load = n_for(load);
+    // Somebody has to be there for the next call, without `policy.min` being the reason.
+    let by_load = n_for(load).max(known.replicas.min(1));
     let with_buffer = match policy.buffer {
         Buffer::Percent(percent) => n_for(load * (1.0 + percent / 100.0)),
         Buffer::Calls(calls) => n_for(load + calls * known.load_per_call.unwrap_or(0.0)),

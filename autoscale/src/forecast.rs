@@ -45,6 +45,37 @@ pub struct Forecast {
     pub(crate) open: Option<(i64, f64)>,
 }
 
+/// What is expected of some slots, in SFUs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ahead {
+    /// The highest load, by what it was in the weeks before.
+    pub peak: f64,
+    /// How much higher that is than the slot before them.
+    pub rise: f64,
+}
+
+impl Ahead {
+    /// The highest load to expect where it is `load` now: never more than it used to be, and where it is less than
+    /// usual, only what it used to rise by from here.
+    pub fn from(&self, load: f64) -> f64 {
+        self.peak.min(load + self.rise)
+    }
+}
+
+/// The slots that a look ahead goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slots {
+    first: i64,
+    last: i64,
+}
+
+impl Slots {
+    pub(crate) fn ahead(now: i64, horizon_seconds: u32) -> Self {
+        let slot = |time: i64| time.div_euclid(SLOT_SECONDS);
+        Self { first: slot(now), last: slot(now + i64::from(horizon_seconds)) }
+    }
+}
+
 /// What came, beside what was expected; both fade alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pair {
@@ -93,12 +124,13 @@ impl Forecast {
         }
     }
 
-    /// The highest load to expect between `now` and `horizon_seconds` later, in SFUs. `None` before anything is known.
-    pub fn peak(&self, now: i64, horizon_seconds: u32) -> Option<f64> {
-        let first = now.div_euclid(SLOT_SECONDS);
-        let last = (now + i64::from(horizon_seconds)).div_euclid(SLOT_SECONDS);
+    /// What to expect between `now` and `horizon_seconds` later. `None` before anything is known.
+    pub fn ahead(&self, now: i64, horizon_seconds: u32) -> Option<Ahead> {
+        let slots = Slots::ahead(now, horizon_seconds);
         let level = self.level.ratio(self.trend.ratio(1.0));
-        (first..=last).filter_map(|slot| self.expected(slot, level)).reduce(f64::max)
+        let peak = (slots.first..=slots.last).filter_map(|slot| self.expected(slot, level)).reduce(f64::max)?;
+        let rise = self.expected(slots.first - 1, level).map_or(peak, |before| (peak - before).max(0.0));
+        Some(Ahead { peak, rise })
     }
 
     fn expected(&self, slot: i64, level: f64) -> Option<f64> {
@@ -161,32 +193,47 @@ mod tests {
         if is_open { 3.0 } else { 0.0 }
     }
 
+    /// The highest load of the next five minutes, by what it was.
+    fn peak(forecast: &Forecast, now: i64, horizon_seconds: u32) -> Option<f64> {
+        forecast.ahead(now, horizon_seconds).map(|ahead| ahead.peak)
+    }
+
     fn assert_near(found: Option<f64>, expected: f64) {
         assert!(found.is_some_and(|found| (found - expected).abs() < expected * 0.1), "{found:?}, not {expected}");
     }
 
     #[test]
     fn nothing_is_expected_of_what_was_never_seen() {
-        assert_eq!(Forecast::default().peak(0, 300), None);
+        assert_eq!(Forecast::default().ahead(0, 300), None);
     }
 
     #[test]
     fn the_burst_at_the_full_hour_is_expected_on_the_first_day() {
         let mut forecast = Forecast::default();
         learn(&mut forecast, 0, 8 * HOUR, bursts);
-        assert_near(forecast.peak(8 * HOUR - 200, 300), 2.0);
-        assert!(forecast.peak(8 * HOUR + 900, 300).unwrap() < 1.0);
+        assert_near(peak(&forecast, 8 * HOUR - 200, 300), 2.0);
+        assert!(peak(&forecast, 8 * HOUR + 900, 300).unwrap() < 1.0);
+    }
+
+    #[test]
+    fn what_is_less_than_usual_is_expected_to_rise_as_usual_and_no_further() {
+        let mut forecast = Forecast::default();
+        learn(&mut forecast, 0, 2 * WEEK + 9 * HOUR - 200, |time| bursts(time) + 1.0);
+        let ahead = forecast.ahead(2 * WEEK + 9 * HOUR - 200, 300).unwrap();
+        assert_near(Some(ahead.from(1.5)), 3.0);
+        assert_near(Some(ahead.from(0.5)), 2.0);
+        assert_near(Some(ahead.from(2.9)), 3.0);
     }
 
     #[test]
     fn the_second_day_is_expected_as_the_first_and_the_second_monday_as_the_first() {
         let mut forecast = Forecast::default();
         learn(&mut forecast, 0, DAY + 8 * HOUR, office);
-        assert_near(forecast.peak(DAY + 9 * HOUR - 200, 300), 3.0);
-        assert!(forecast.peak(DAY + 8 * HOUR, 300).unwrap() < 0.1);
+        assert_near(peak(&forecast, DAY + 9 * HOUR - 200, 300), 3.0);
+        assert!(peak(&forecast, DAY + 8 * HOUR, 300).unwrap() < 0.1);
         learn(&mut forecast, DAY + 8 * HOUR, WEEK, office);
-        assert_near(forecast.peak(WEEK + 9 * HOUR - 200, 300), 3.0);
-        assert!(forecast.peak(WEEK + 5 * DAY + 9 * HOUR - 200, 300).unwrap() < 0.1, "a Saturday");
+        assert_near(peak(&forecast, WEEK + 9 * HOUR - 200, 300), 3.0);
+        assert!(peak(&forecast, WEEK + 5 * DAY + 9 * HOUR - 200, 300).unwrap() < 0.1, "a Saturday");
     }
 
     #[test]
@@ -194,7 +241,7 @@ mod tests {
         let mut forecast = Forecast::default();
         learn(&mut forecast, 0, WEEK + 9 * HOUR, office);
         learn(&mut forecast, WEEK + 9 * HOUR, WEEK + 11 * HOUR, |_| 0.0);
-        assert!(forecast.peak(WEEK + 11 * HOUR, 300).unwrap() < 1.0);
+        assert!(peak(&forecast, WEEK + 11 * HOUR, 300).unwrap() < 1.0);
     }
 
     #[test]
@@ -202,7 +249,7 @@ mod tests {
         let grown = |time: i64| office(time) * 1.1f64.powi((time / WEEK) as i32);
         let mut forecast = Forecast::default();
         learn(&mut forecast, 0, 4 * WEEK + 10 * HOUR, grown);
-        assert_near(forecast.peak(4 * WEEK + 12 * HOUR, 300), 3.0 * 1.1f64.powi(4));
+        assert_near(peak(&forecast, 4 * WEEK + 12 * HOUR, 300), 3.0 * 1.1f64.powi(4));
     }
 
     #[test]

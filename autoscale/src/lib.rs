@@ -21,7 +21,7 @@ mod schedule;
 
 pub use autoscaler::{Autoscaler, Observation};
 pub use decision::{Decision, Known, decide};
-pub use forecast::Forecast;
+pub use forecast::{Ahead, Forecast};
 pub use history::HistoryError;
 pub use policy::{Buffer, Policy};
 pub use reason::{Cause, Limit};

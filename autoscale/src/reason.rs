@@ -42,8 +42,16 @@ pub(crate) fn sentence(decision: &Decision, policy: &Policy) -> String {
         Some(Limit::Maximum) => format!(", but maxReplicas is {}", policy.max),
         None => String::new(),
     };
-    let is_for_long = replicas < before && !matches!(cause, Cause::NoReport) && *limit != Some(Limit::Maximum);
-    let since = if is_for_long { format!(" for {} s", policy.stabilization_seconds) } else { String::new() };
+    let is_for_long = replicas < before && *limit != Some(Limit::Maximum) && policy.stabilization_seconds > 0;
+    let since = match cause {
+        Cause::Load { .. } | Cause::Buffer { .. } | Cause::Forecast { .. } if is_for_long => {
+            format!(" for {} s", policy.stabilization_seconds)
+        }
+        Cause::Schedule { .. } | Cause::Minimum if is_for_long => {
+            format!(", and no more were needed for {} s", policy.stabilization_seconds)
+        }
+        _ => String::new(),
+    };
     let step = if replicas == before { format!("stays at {before}") } else { format!("{before} to {replicas}") };
     format!("{why}{since}{but}: {step}")
 }
@@ -95,6 +103,8 @@ mod tests {
         let schedule = [Entry { cron: "0 8 * * 1-5".into(), time_zone: "Europe/Berlin".into(), min_replicas: 5 }];
         let policy = Policy { schedule: Schedule::new(&schedule).unwrap(), ..Policy::default() };
         let buffered = Policy { buffer: Buffer::Percent(20.0), ..policy.clone() };
+        let least = Policy { min: 2, ..policy.clone() };
+        let at_once = Policy { stabilization_seconds: 0, ..policy.clone() };
         let spare = Policy { buffer: Buffer::Pods(2.0), ..policy.clone() };
         let ahead = Policy { horizon_seconds: Some(300), ..policy.clone() };
         let known = |replicas, load| Known {
@@ -125,6 +135,9 @@ mod tests {
             (&policy, known(10, 7.2), "load 72 % > target 60 %, but maxReplicas is 10: stays at 10"),
             (&policy, Known { load: None, ..known(3, 0.0) }, "no SFU says how busy it is: stays at 3"),
             (&policy, known(0, 0.0), "minReplicas is 1: 0 to 1"),
+            (&policy, known(3, 0.0), "load 0 % ≤ target 60 % for 300 s: 3 to 1"),
+            (&least, known(4, 0.3), "minReplicas is 2, and no more were needed for 300 s: 4 to 2"),
+            (&at_once, known(4, 0.9), "load 22 % ≤ target 60 %: 4 to 2"),
             (&buffered, known(3, 1.7), "load 57 % and a buffer of 20 % > target 60 %: 3 to 4"),
             (&spare, known(1, 0.1), "load 10 % and a buffer of 2 SFUs > target 60 %: 1 to 3"),
             (

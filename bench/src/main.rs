@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use calls_bench::autoscale::run::{self as autoscale, AutoscaleArgs};
 use calls_bench::crowd::{self, Crowd};
 use calls_bench::load::churn;
 use calls_bench::load::measure::Options;
@@ -33,6 +34,7 @@ enum Command {
     Churn(ChurnArgs),
     Crowd(CrowdArgs),
     Relay(RelayArgs),
+    Autoscale(AutoscaleArgs),
     /// Sends what `load` tells it to, and nothing else.
     #[command(hide = true)]
     BareSend,
@@ -202,6 +204,7 @@ async fn main() -> Result<()> {
         Command::Churn(args) => churn(args).await,
         Command::Crowd(args) => crowd::run(args.into_crowd()?).await,
         Command::Relay(args) => relay::serve(&args, || server(args.server.clone())),
+        Command::Autoscale(args) => autoscale::run(args),
         Command::BareSend => bare::serve(),
     }
 }
