@@ -67,6 +67,11 @@ impl ClusterName {
         format!("{}-sfu-{revision}-{slot}", self.0)
     }
 
+    /// The ConfigMap of what the forecast has learned.
+    pub fn forecast(&self) -> String {
+        format!("{}-forecast", self.0)
+    }
+
     /// The Secret of API keys made by the operator.
     pub fn keys(&self) -> String {
         format!("{}-keys", self.0)

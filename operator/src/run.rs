@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::cli::RunArgs;
 use crate::cluster::apply::Memory;
 use crate::cluster::pace::Pace;
+use crate::cluster::scale::Scalers;
 use crate::cluster::validate::{Image, Images};
 use crate::cluster::{Context, error_policy, reconcile};
 use crate::connect::connect;
@@ -113,6 +114,7 @@ async fn lead(
         },
         memory: Memory::default(),
         pace: Pace::default(),
+        scalers: Scalers::default(),
         metrics: metrics.clone(),
         client: client.clone(),
         monitoring,

@@ -10,6 +10,7 @@ use fleet::names::label;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeSpec, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -38,11 +39,12 @@ pub struct WatchEnded(&'static str);
 
 macro_rules! stores {
     ($($field:ident: $kind:ty,)+) => {
-        /// The caches. All but nodes hold only what carries our label.
+        /// The caches. All but nodes and autoscalers hold only what carries our label.
         #[derive(Clone)]
         pub struct Stores {
             $(pub $field: Store<$kind>,)+
             pub nodes: Store<Node>,
+            pub autoscalers: Store<HorizontalPodAutoscaler>,
         }
 
         impl Stores {
@@ -52,6 +54,7 @@ macro_rules! stores {
                 let stores = Self {
                     $($field: watch_owned::<$kind>(client, triggers.clone()),)+
                     nodes: watch_nodes(client),
+                    autoscalers: watch_autoscalers(client),
                 };
                 (stores, receiver)
             }
@@ -66,7 +69,8 @@ macro_rules! stores {
             ) -> Result<(), WatchEnded> {
                 let filled = async {
                     $(self.$field.wait_until_ready().await.map_err(|_| WatchEnded(stringify!($field)))?;)+
-                    self.nodes.wait_until_ready().await.map_err(|_| WatchEnded("nodes"))
+                    self.nodes.wait_until_ready().await.map_err(|_| WatchEnded("nodes"))?;
+                    self.autoscalers.wait_until_ready().await.map_err(|_| WatchEnded("autoscalers"))
                 };
                 let dropping = async {
                     while triggers.recv().await.is_some() {}
@@ -190,23 +194,45 @@ where
     store
 }
 
-/// Watches Nodes. Their changes (a heartbeat every few seconds each) trigger nothing: an address that moved, or a node
-/// that was cordoned, is seen at the next resync.
+/// Watches Nodes.
 fn watch_nodes(client: &Client) -> Store<Node> {
+    watch_others(client, |node: &mut Node| {
+        // Only addresses, labels, annotations and whether it takes pods are read; the rest is most of a Node.
+        node.spec = node.spec.take().map(|spec| NodeSpec {
+            unschedulable: spec.unschedulable,
+            taints: spec.taints,
+            ..NodeSpec::default()
+        });
+        if let Some(status) = &mut node.status {
+            status.images = None;
+            status.conditions = None;
+        }
+    })
+}
+
+/// Watches HorizontalPodAutoscalers, whatever they scale; only that is read.
+fn watch_autoscalers(client: &Client) -> Store<HorizontalPodAutoscaler> {
+    watch_others(client, |autoscaler: &mut HorizontalPodAutoscaler| {
+        autoscaler.metadata.annotations = None;
+        autoscaler.status = None;
+        if let Some(spec) = &mut autoscaler.spec {
+            spec.metrics = None;
+            spec.behavior = None;
+        }
+    })
+}
+
+/// Watches what is not ours, less what `forget` drops. Its changes (a Node's heartbeat every few seconds) trigger
+/// nothing: an address that moved, a node that was cordoned or another autoscaler is seen at the next resync.
+fn watch_others<K>(client: &Client, forget: impl Fn(&mut K) + Clone + Send + Sync + 'static) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let (store, writer) = reflector::store();
-    let changes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
-        .modify(|node| {
-            forget_bulk(node);
-            // Only addresses, labels, annotations and whether it takes pods are read; the rest is most of a Node.
-            node.spec = node.spec.take().map(|spec| NodeSpec {
-                unschedulable: spec.unschedulable,
-                taints: spec.taints,
-                ..NodeSpec::default()
-            });
-            if let Some(status) = &mut node.status {
-                status.images = None;
-                status.conditions = None;
-            }
+    let changes = watcher(Api::<K>::all(client.clone()), watcher::Config::default())
+        .modify(move |object| {
+            forget_bulk(object);
+            forget(object);
         })
         .default_backoff()
         .reflect(writer)
@@ -215,7 +241,8 @@ fn watch_nodes(client: &Client) -> Store<Node> {
         let mut changes = Box::pin(changes);
         while let Some(change) = changes.next().await {
             if let Err(error) = change {
-                warn!(kind = "Node", error = &error as &dyn std::error::Error, "watch failed, trying again");
+                let kind = K::kind(&());
+                warn!(%kind, error = &error as &dyn std::error::Error, "watch failed, trying again");
             }
         }
     });
@@ -255,6 +282,7 @@ mod tests {
             .map(|kind| format!("/api/v1/{kind}"));
         let named = [
             "apps/v1/deployments",
+            "autoscaling/v2/horizontalpodautoscalers",
             "networking.k8s.io/v1/networkpolicies",
             "policy/v1/poddisruptionbudgets",
             "rbac.authorization.k8s.io/v1/rolebindings",

@@ -16,6 +16,7 @@ const DOCUMENTS: &[&str] = &[
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/autoscaling.md",
     "docs/install.md",
     "docs/network.md",
     "docs/operating.md",
@@ -39,7 +40,7 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
 /// Words written like reasons, in the files that set reasons: conditions and their values, sources of addresses, states,
 /// verbs, types, and Kubernetes' own words.
 const NO_REASONS: &str = "
-    Ready Progressing Degraded PortsAllocated AddressResolved True False Unknown
+    Ready Progressing Degraded PortsAllocated AddressResolved ScalingLimited AutoscalingConflict True False Unknown
     Override NodeAnnotation NodeExternalIP NodeInternalIP Stun
     Active Pending Unreachable Created Updated Scaled Deleted Context
     Deployment Pod Secret Failed Succeeded PodScheduled PodSecurity ReplicaFailure Unschedulable
@@ -97,6 +98,7 @@ fn every_reason_the_code_sets_is_in_troubleshooting_and_no_other() {
     let sources = [
         "operator/src/cluster/problem.rs",
         "operator/src/cluster/status.rs",
+        "operator/src/cluster/status/scaling.rs",
         "operator/src/cluster/validate.rs",
         "operator/src/cluster/apply.rs",
         "operator/src/cluster/mod.rs",
@@ -121,7 +123,7 @@ fn every_reason_the_code_sets_is_in_troubleshooting_and_no_other() {
 fn every_condition_has_its_section_in_troubleshooting() {
     let problem = code("operator/src/cluster/problem.rs");
     let conditions: Vec<&str> = between(&problem, " => \"", "\"").collect();
-    assert_eq!(conditions.len(), 6, "{conditions:?}");
+    assert_eq!(conditions.len(), 8, "{conditions:?}");
     for condition in conditions {
         assert_says("docs/troubleshooting.md", &format!("\n## `{condition}`\n"));
     }
@@ -194,6 +196,32 @@ fn documents_name_the_limits_of_draining_holding_and_speaking() {
     let cluster = read("operator/src/cluster/mod.rs");
     let resync = between(&cluster, "pub const RESYNC: Duration = Duration::from_secs(", ")").next().expect("a period");
     assert_says("docs/troubleshooting.md", &format!("every {resync} seconds"));
+}
+
+#[test]
+fn the_page_on_autoscaling_names_the_defaults_and_the_reasons() {
+    let spec = read("operator/src/api/autoscaling.rs");
+    for (rust, field) in [
+        ("min_replicas", "minReplicas"),
+        ("max_replicas", "maxReplicas"),
+        ("target_load", "targetLoad"),
+        ("horizon_seconds", "predictive.horizonSeconds"),
+        ("max_pods_per_minute", "scaleUp.maxPodsPerMinute"),
+        ("stabilization_seconds", "scaleDown.stabilizationSeconds"),
+    ] {
+        let is_number = |found: &&str| !found.is_empty() && found.bytes().all(|byte| byte.is_ascii_digit());
+        let name = format!("{rust}: ");
+        let mut values = spec.split(&name).skip(1).filter_map(|rest| rest.split([',', ' ']).next());
+        let default = values.find(is_number).unwrap_or_else(|| panic!("{rust} has no default"));
+        assert_says("docs/autoscaling.md", &format!("| `{field}` | {default} |"));
+    }
+    // Every sentence of the page is one that the decision's own test expects.
+    let (reasons, page) = (read("autoscale/src/reason.rs"), read("docs/autoscaling.md"));
+    let sentences: Vec<&str> = between(&page, "\n| `", "` |").filter(|words| words.contains(": ")).collect();
+    assert!(sentences.len() > 8, "{sentences:?}");
+    for sentence in sentences {
+        assert!(reasons.contains(&format!("\"{sentence}\"")), "no decision says {sentence:?}");
+    }
 }
 
 #[test]

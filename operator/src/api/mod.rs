@@ -2,16 +2,20 @@
 //!
 //! The types here are the source of `crds/callsclusters.yaml` (`calls-operator crd` prints it, a test compares).
 
+mod autoscaling;
 pub mod schema;
 mod spec;
 mod status;
 
+pub use autoscaling::{
+    AutoscalingMode, AutoscalingSpec, BufferSpec, BufferType, PredictiveSpec, ScaleDownSpec, ScaleUpSpec, ScheduleEntry,
+};
 pub use spec::{
     AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, DrainMode, LogLevel, MediaPorts, MediaSpec,
     Monitors, NetworkMode, NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate,
     ResourceAmounts, Resources, SfuSpec, Source, StunSpec, TcpSpec,
 };
-pub use status::{CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, SfuEntry};
+pub use status::{AutoscalerStatus, CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, SfuEntry};
 
 /// API group of the custom resource.
 pub const GROUP: &str = "callscluster.io";

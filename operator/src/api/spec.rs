@@ -11,6 +11,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::autoscaling::AutoscalingSpec;
 use super::status::CallsClusterStatus;
 
 /// What a fleet of SFUs should be. `spec: {}` gives one SFU on port 8443 of one node, with its page and a random API
@@ -50,6 +51,8 @@ use super::status::CallsClusterStatus;
 pub struct CallsClusterSpec {
     /// The SFUs: how many, which image, where.
     pub sfu: SfuSpec,
+    /// Who decides how many SFUs there are, and how.
+    pub autoscaling: AutoscalingSpec,
     /// Host ports, and the addresses clients are told.
     pub network: NetworkSpec,
     /// API keys.
@@ -69,7 +72,8 @@ pub struct SfuSpec {
     /// Full image reference of the SFU. Default: empty, the one that belongs to the operator's release. Replaces pods.
     #[schemars(length(max = 512))]
     pub image: String,
-    /// Number of SFUs. One SFU of a CallsCluster fits on a node, two while pods are being replaced. Default: 1. Live.
+    /// Number of SFUs. One SFU of a CallsCluster fits on a node, two while pods are being replaced. Whoever
+    /// `autoscaling.mode` names writes it: leave it out of manifests then. Default: 1. Live.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
     /// What becomes of the calls of an SFU that leaves, because fewer are wanted or another replaces it. `Move`: they

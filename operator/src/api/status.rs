@@ -41,9 +41,25 @@ pub struct CallsClusterStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingEntry>,
-    /// Ready, Progressing, Degraded, Draining, PortsAllocated and AddressResolved.
+    /// What the operator's own autoscaler decided last; absent where it does not decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<AutoscalerStatus>,
+    /// Ready, Progressing, Degraded, Draining, PortsAllocated, AddressResolved, ScalingLimited and AutoscalingConflict.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What the operator's own autoscaler decided last.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalerStatus {
+    /// SFUs that are wanted.
+    pub desired: u32,
+    /// Why, with numbers, as `load 71 % > target 60 %: 3 to 4`.
+    pub reason: String,
+    /// When the number changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scale_time: Option<Time>,
 }
 
 /// One SFU.

@@ -190,6 +190,7 @@ pub async fn apply(
         first_key,
         keys_name,
         config,
+        history,
         services,
         network_policies,
         disruption_budgets,
@@ -213,6 +214,7 @@ pub async fn apply(
         writer.create_key(secret).await?;
     }
     let config = writer.apply(&stores.config_maps, config).await?;
+    let history = writer.apply_all(&stores.config_maps, history.into_iter().collect()).await?.pop();
     let services = writer.apply_all(&stores.services, services).await?;
     let network_policies = writer.apply_all(&stores.network_policies, network_policies).await?;
     let disruption_budgets = writer.apply_all(&stores.disruption_budgets, disruption_budgets).await?;
@@ -238,7 +240,8 @@ pub async fn apply(
     writer.remove_orphans(&stores.disruption_budgets, names(&disruption_budgets)).await?;
     writer.remove_orphans(&stores.network_policies, names(&network_policies)).await?;
     writer.remove_orphans(&stores.services, names(&services)).await?;
-    writer.remove_orphans(&stores.config_maps, vec![config.name_any()]).await?;
+    let config_maps = std::iter::once(&config).chain(&history).map(ResourceExt::name_any).collect();
+    writer.remove_orphans(&stores.config_maps, config_maps).await?;
     writer.remove_orphans(&stores.secrets, secrets.collect()).await?;
     writer.remove_orphans(&stores.role_bindings, names(&role_bindings)).await?;
     writer.remove_orphans(&stores.roles, names(&roles)).await?;
@@ -254,6 +257,7 @@ pub async fn apply(
         first_key,
         keys_name,
         config,
+        history,
         services,
         network_policies,
         disruption_budgets,

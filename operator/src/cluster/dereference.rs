@@ -11,14 +11,16 @@ use fleet::api::SfuStatus;
 use fleet::names::{label, port_name};
 use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod, Secret};
-use kube::{Api, Client, ResourceExt as _};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use thiserror::Error;
 use tracing::debug;
 
 use crate::address::NodeFacts;
-use crate::api::CallsCluster;
+use crate::api::{CallsCluster, GROUP};
 use crate::certificates::{Authority, CA_CERT, CA_KEY, CA_PREVIOUS, Credential, Leaf, Stored};
+use crate::cluster::build::HISTORY_ENTRY;
 use crate::cluster::identity::Identity;
 use crate::fleet_client::FleetClient;
 use crate::name::{ClusterName, Role};
@@ -55,6 +57,10 @@ pub struct Dereferenced {
     pub director_pods: Vec<Arc<Pod>>,
     /// By pod name, for every SFU that should be reachable.
     pub reports: BTreeMap<String, Report>,
+    /// HorizontalPodAutoscalers that scale this CallsCluster, by name; KEDA makes such.
+    pub autoscalers: Vec<String>,
+    /// What the forecast had learned when it was written last.
+    pub history: Option<String>,
     /// Whether PodMonitors exist in this Kubernetes.
     pub monitors_installed: bool,
 }
@@ -96,8 +102,32 @@ pub async fn dereference(
         certificates: stored_certificates(name, &secrets()),
         sfu_pods,
         director_pods,
+        autoscalers: autoscalers_of(&stores.autoscalers.state(), namespace, name.as_str()),
+        history: stored_history(&of_cluster(&stores.config_maps, namespace, name.as_str()), name),
         monitors_installed,
     })
+}
+
+/// Those that name the `CallsCluster` as what they scale, sorted.
+fn autoscalers_of(all: &[Arc<HorizontalPodAutoscaler>], namespace: &str, name: &str) -> Vec<String> {
+    let is_of_ours = |one: &&Arc<HorizontalPodAutoscaler>| {
+        let target = one.spec.as_ref().map(|spec| &spec.scale_target_ref);
+        one.namespace().as_deref() == Some(namespace)
+            && target.is_some_and(|target| {
+                let group = target.api_version.as_deref().and_then(|version| version.split_once('/'));
+                target.name == name
+                    && target.kind == CallsCluster::kind(&())
+                    && group.is_some_and(|(group, _)| group == GROUP)
+            })
+    };
+    let mut names: Vec<String> = all.iter().filter(is_of_ours).map(|one| one.name_any()).collect();
+    names.sort();
+    names
+}
+
+fn stored_history(config_maps: &[Arc<ConfigMap>], name: &ClusterName) -> Option<String> {
+    let stored = config_maps.iter().find(|one| one.name_any() == name.forecast())?;
+    stored.data.as_ref()?.get(HISTORY_ENTRY).cloned()
 }
 
 fn component<K: kube::Resource>(object: &K) -> &str {

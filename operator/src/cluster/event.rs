@@ -1,5 +1,7 @@
 //! Which Events tell the user what changed. Pure; `mod.rs` publishes them.
 
+use std::cmp::Ordering;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
@@ -7,6 +9,7 @@ use crate::api::CallsClusterStatus;
 use crate::cluster::apply::{Change, Verb};
 use crate::cluster::leaving::Cause;
 use crate::cluster::problem::ConditionType;
+use crate::cluster::scale::Scaled;
 use crate::cluster::see_off::Told;
 
 /// Longest note the API takes, in bytes.
@@ -16,8 +19,12 @@ const MAX_ACTION: usize = 128;
 
 /// Events for what was written. Deployments and keys get their own; the rest is told as one.
 pub fn of_changes(changes: &[Change]) -> Vec<Event> {
-    let (telling, other): (Vec<&Change>, Vec<&Change>) =
-        changes.iter().partition(|change| change.kind == "Deployment" || change.name.ends_with("-keys"));
+    // A history is written every hour, which is nobody's business.
+    let is_told = |change: &&Change| change.verb != Verb::Updated || !change.name.ends_with("-forecast");
+    let (telling, other): (Vec<&Change>, Vec<&Change>) = changes
+        .iter()
+        .filter(is_told)
+        .partition(|change| change.kind == "Deployment" || change.name.ends_with("-keys"));
     let mut events: Vec<Event> = telling
         .into_iter()
         .map(|change| {
@@ -49,6 +56,16 @@ pub fn of_changes(changes: &[Change]) -> Vec<Event> {
 pub fn of_conditions(before: Option<&CallsClusterStatus>, after: &CallsClusterStatus) -> Vec<Event> {
     let old = |type_: &str| before.and_then(|before| before.conditions.iter().find(|one| one.type_ == type_));
     after.conditions.iter().filter_map(|new| of_condition(old(&new.type_), new)).collect()
+}
+
+/// The Event for a number of SFUs, if it changed.
+pub fn of_scaling(scaled: &Scaled) -> Option<Event> {
+    let reason = match scaled.replicas.cmp(&scaled.before) {
+        Ordering::Greater => "ScaledUp",
+        Ordering::Less => "ScaledDown",
+        Ordering::Equal => return None,
+    };
+    Some(event(EventType::Normal, reason, &scaled.reason, &scaled.reason))
 }
 
 /// Events for SFUs that begin to leave, are done, or stay after all.
@@ -174,6 +191,22 @@ mod tests {
                 "SFU blue-sfu-1 can go; 7 of its calls were moved"
             ]
         );
+    }
+
+    #[test]
+    fn a_number_of_sfus_that_changed_is_told_with_its_reason() {
+        let scaled = |before, replicas| Scaled {
+            before,
+            replicas,
+            reason: "load 71 % > target 60 %: 3 to 4".into(),
+            capped_at: None,
+            history: None,
+        };
+        let told = |before, replicas| of_scaling(&scaled(before, replicas));
+        let up = told(3, 4).unwrap();
+        assert_eq!((up.reason.as_str(), up.note.as_deref()), ("ScaledUp", Some("load 71 % > target 60 %: 3 to 4")));
+        assert_eq!(told(4, 2).unwrap().reason, "ScaledDown");
+        assert!(told(4, 4).is_none());
     }
 
     #[test]

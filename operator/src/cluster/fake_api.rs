@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -122,6 +123,9 @@ impl FakeApi {
             }
             None => (path, is_apply),
         };
+        if let Some(object) = path.strip_suffix("/scale") {
+            return self.scale(object, &sent);
+        }
         let existing = self.get(path);
         match (method, existing) {
             (&Method::GET, Some(object)) => (StatusCode::OK, object),
@@ -156,6 +160,18 @@ impl FakeApi {
                 failure(StatusCode::NOT_FOUND)
             }
         }
+    }
+
+    /// Writes the number of replicas alone, of an object that is as it was read.
+    fn scale(&self, path: &str, sent: &Value) -> (StatusCode, Value) {
+        let read = &sent["metadata"]["resourceVersion"];
+        match self.get(path) {
+            None => return failure(StatusCode::NOT_FOUND),
+            Some(now) if now["metadata"]["resourceVersion"] != *read => return failure(StatusCode::CONFLICT),
+            Some(_) => self.edit(path, |object| object["spec"]["sfu"]["replicas"] = sent["spec"]["replicas"].clone()),
+        }
+        let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": sent["spec"]});
+        (StatusCode::OK, scale)
     }
 
     /// Whether `path` is that of a kind that was put there: everything has a namespace, so kinds are served across them.
@@ -231,6 +247,7 @@ macro_rules! caches {
 }
 
 caches! {
+    autoscalers: HorizontalPodAutoscaler,
     config_maps: ConfigMap,
     deployments: Deployment,
     disruption_budgets: PodDisruptionBudget,
@@ -252,7 +269,8 @@ where
     let plural = format!("/{}/", K::plural(&()));
     for (path, object) in api.objects.lock().unwrap().iter() {
         let is_labelled = object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "calls-operator";
-        if path.contains(&plural) && is_labelled {
+        let is_of_others = plural == "/horizontalpodautoscalers/";
+        if path.contains(&plural) && (is_labelled || is_of_others) {
             let object = serde_json::from_value(object.clone()).unwrap();
             writer.apply_watcher_event(&watcher::Event::InitApply(object));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use fleet::api::{SfuLoad, SfuState, SfuStatus};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
@@ -49,6 +50,8 @@ pub fn found() -> Dereferenced {
         sfu_pods: Vec::new(),
         director_pods: Vec::new(),
         reports: BTreeMap::new(),
+        autoscalers: Vec::new(),
+        history: None,
         monitors_installed: false,
     }
 }
@@ -92,6 +95,7 @@ pub fn applied(objects: Objects<Prepared>, director_ready: i32) -> Objects<Appli
         first_key: objects.first_key,
         keys_name: objects.keys_name,
         config: objects.config,
+        history: objects.history,
         services: objects.services,
         network_policies: objects.network_policies,
         disruption_budgets: objects.disruption_budgets,
@@ -126,6 +130,29 @@ pub fn sfu_pod(name: &str, revision: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
+/// Ready SFUs that report these loads.
+pub fn reporting(loads: &[(&str, SfuLoad)]) -> Dereferenced {
+    let report = |(name, load): &(&str, SfuLoad)| {
+        let report = SfuStatus {
+            name: (*name).into(),
+            node: "node-a".into(),
+            version: "1.2.3".into(),
+            state: SfuState::Active,
+            candidates: Vec::new(),
+            address_problem: None,
+            load: *load,
+            drain: None,
+            can_drain: true,
+        };
+        ((*name).to_owned(), Ok(report))
+    };
+    Dereferenced {
+        sfu_pods: loads.iter().map(|(name, _)| sfu_pod(name, "r")).collect(),
+        reports: loads.iter().map(report).collect(),
+        ..found()
+    }
+}
+
 /// All objects as YAML documents, in the order they are applied.
 pub fn yaml(objects: &Objects<Prepared>) -> String {
     // No rest pattern: an object that is not in the snapshots does not compile.
@@ -136,6 +163,7 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
         first_key,
         keys_name: _,
         config,
+        history,
         services,
         network_policies,
         disruption_budgets,
@@ -158,6 +186,7 @@ pub fn yaml(objects: &Objects<Prepared>) -> String {
     objects.extend(first_key.iter().map(|one| json!(one)));
     objects.extend(certificates(&identity, &issued().certificates).iter().map(|one| json!(one)));
     objects.push(json!(config));
+    objects.extend(history.iter().map(|one| json!(one)));
     objects.extend(services.iter().map(|one| json!(one)));
     objects.extend(network_policies.iter().map(|one| json!(one)));
     objects.extend(disruption_budgets.iter().map(|one| json!(one)));

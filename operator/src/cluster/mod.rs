@@ -1,8 +1,9 @@
-//! The controller of `CallsCluster`: six steps in six files, and this driver.
+//! The controller of `CallsCluster`: seven steps, each in its file, and this driver.
 //!
 //! ```text
-//! dereference → (issue, certify) → validate → build → apply → see off → status
-//!   reads         make, write      pure       pure    writes  tells SFUs  pure, written here
+//! dereference → (issue, certify) → validate → scale → build → apply → see off → status
+//!   reads         make, write      pure       pure;   pure    writes  tells SFUs  pure, written here
+//!                                             rescale writes
 //! ```
 //!
 //! A reconcile looks at the present state alone and may end at any step: the next one starts anew, and what was written
@@ -17,7 +18,9 @@ pub mod issue;
 pub mod leaving;
 pub mod pace;
 pub mod problem;
+pub mod rescale;
 pub mod revision;
+pub mod scale;
 pub mod see_off;
 pub mod seen;
 pub mod status;
@@ -56,6 +59,8 @@ use identity::Identity;
 use issue::{IssueError, issue};
 use pace::Pace;
 use problem::{ConditionType, Problem};
+use rescale::{Written, rescale};
+use scale::Scalers;
 use see_off::{SeeOffError, see_off};
 use validate::{Images, ValidationError, sentence, validate};
 
@@ -63,6 +68,8 @@ use validate::{Images, ValidationError, sentence, validate};
 pub const RESYNC: Duration = Duration::from_secs(10);
 /// How soon one is looked at again that failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// How soon one is looked at again that was changed while it was looked at.
+const SOON: Duration = Duration::from_secs(1);
 /// How soon one is looked at again whose SFUs leave, or may be evicted while they are empty: they tell nobody when they
 /// are.
 const WATCH_LEAVING: Duration = Duration::from_secs(2);
@@ -74,6 +81,7 @@ pub struct Context {
     pub images: Images,
     pub memory: Memory,
     pub pace: Pace,
+    pub scalers: Scalers,
     pub recorder: Recorder,
     pub metrics: Metrics,
     pub monitoring: Monitoring,
@@ -84,6 +92,7 @@ impl Context {
     pub fn forget(&self, namespace: &str, name: &str) {
         self.memory.forget_cluster(namespace, name);
         self.pace.forget(namespace, name);
+        self.scalers.forget(namespace, name);
     }
 }
 
@@ -100,6 +109,8 @@ pub enum ReconcileError {
     Dereference(#[from] DereferenceError),
     #[error("failed to issue certificates or keys")]
     Issue(#[from] IssueError),
+    #[error("failed to write how many SFUs are wanted")]
+    Rescale(#[source] kube::Error),
     #[error("failed to build the objects")]
     Build(#[from] build::BuildError),
     #[error("failed to apply the objects")]
@@ -177,6 +188,17 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     let validated = match validate(cluster, &found, issued, &context.images, now) {
         Ok(validated) => validated,
         Err(error) => return refuse(cluster, &error.problem(), Some((&identity, &found)), context).await.map(later),
+    };
+    let validated = match context.scalers.scale(&validated, &found, now) {
+        Some(scaled) => {
+            let written = rescale(cluster, &scaled, &context.client).instrument(debug_span!("rescale")).await;
+            if written.map_err(ReconcileError::Rescale)? == Written::Overtaken {
+                return Ok((Outcome::NotReady, SOON));
+            }
+            publish(cluster, event::of_scaling(&scaled).into_iter().collect(), context).await;
+            validated.with(scaled)
+        }
+        None => validated,
     };
     let objects = build::build(&validated)?;
     let departures = objects.departures.clone();

@@ -54,8 +54,13 @@ fn differs_in_counts_alone(before: &CallsClusterStatus, new: &CallsClusterStatus
     for (before, new) in draining.iter_mut().zip(&new.draining) {
         before.calls_left = new.calls_left;
     }
+    let mut autoscaler = before.autoscaler.clone();
+    if let (Some(before), Some(new)) = (&mut autoscaler, &new.autoscaler) {
+        before.reason.clone_from(&new.reason);
+    }
     let recounted = CallsClusterStatus {
         draining,
+        autoscaler,
         load: new.load.clone(),
         calls: new.calls,
         participants: new.participants,

@@ -24,6 +24,8 @@ pub enum ConditionType {
     Draining,
     PortsAllocated,
     AddressResolved,
+    ScalingLimited,
+    AutoscalingConflict,
 }
 
 impl ConditionType {
@@ -35,6 +37,8 @@ impl ConditionType {
             Self::Draining => "Draining",
             Self::PortsAllocated => "PortsAllocated",
             Self::AddressResolved => "AddressResolved",
+            Self::ScalingLimited => "ScalingLimited",
+            Self::AutoscalingConflict => "AutoscalingConflict",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Pure. Status of a cluster in order comes only from [`Applied`] objects; of one that cannot be carried out, only its
 //! conditions change.
 
+mod scaling;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -57,6 +59,7 @@ pub fn status(
     let director_ready = objects.director.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0) > 0;
     let mut wrong = problems(found);
     wrong.extend(cluster.warnings.iter().cloned());
+    wrong.extend(scaling::two_autoscalers(cluster, found));
 
     let states = [
         ready(cluster, serving, director_ready, &wrong),
@@ -65,10 +68,13 @@ pub fn status(
         draining(&objects.departures),
         ports(cluster, &present, &wrong),
         address(found, &wrong),
+        scaling::limited(cluster, &wrong),
+        scaling::conflict(&wrong),
     ];
     CallsClusterStatus {
         observed_generation: generation,
         conditions: conditions(states, before, generation, now),
+        autoscaler: scaling::autoscaler(cluster, before, now),
         draining: objects.departures.leaving.iter().take(MAX_LISTED_SFUS).map(draining_entry).collect(),
         ..seen(found, &cluster.identity.name, cluster.replicas)
     }
@@ -96,6 +102,7 @@ pub fn seen(found: &Dereferenced, name: &ClusterName, wanted: u32) -> CallsClust
         version: versions.into_iter().collect::<Vec<_>>().join(","),
         conditions: Vec::new(),
         draining: Vec::new(),
+        autoscaler: None,
         sfus,
     }
 }
@@ -123,6 +130,7 @@ pub fn refused(
         .map(|seen| CallsClusterStatus {
             conditions: known.conditions.clone(),
             draining: known.draining.clone(),
+            autoscaler: known.autoscaler.clone(),
             ..seen
         })
         .unwrap_or(known);
@@ -164,7 +172,7 @@ fn ready(cluster: &ValidatedCluster, serving: u32, director_ready: bool, wrong: 
         );
     }
     // Something a person should mend says more than what is missing because of it.
-    if let Some(problem) = wrong.iter().find(|problem| problem.condition != ConditionType::Degraded) {
+    if let Some(problem) = wrong.iter().find(|problem| is_in_the_way(problem)) {
         return State::new(ConditionType::Ready, "False", &problem.reason, problem.message.clone());
     }
     if serving < cluster.replicas {
@@ -172,6 +180,11 @@ fn ready(cluster: &ValidatedCluster, serving: u32, director_ready: bool, wrong: 
         return State::new(ConditionType::Ready, "False", "SfusStarting", said);
     }
     State::new(ConditionType::Ready, "False", "DirectorStarting", "No director is ready, so nobody can join yet.")
+}
+
+/// Whether a problem can be why not all SFUs are ready.
+fn is_in_the_way(problem: &Problem) -> bool {
+    !matches!(problem.condition, ConditionType::Degraded | ConditionType::AutoscalingConflict)
 }
 
 fn progressing(progress: &Progress, director_ready: bool) -> State {
@@ -292,7 +305,7 @@ fn conditions(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let seconds = whole_seconds(now);
     let mut conditions: Vec<Condition> = states
         .into_iter()
         .map(|state| {
@@ -311,6 +324,11 @@ fn conditions(
         .collect();
     conditions.sort_by_key(|one| one.type_.clone());
     conditions
+}
+
+/// Times in a status have no fractions.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn entries(found: &Dereferenced) -> Vec<SfuEntry> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use autoscale::ScheduleError;
 use fleet::api::MAX_DRAIN_SECONDS;
 use fleet::config::{MediaConfig, PageConfig, SfuConfig};
 use fleet::names::{annotation, label};
@@ -14,7 +15,9 @@ use kube::ResourceExt as _;
 use thiserror::Error;
 
 use crate::address::{self, BadAnnotation, OverrideError};
-use crate::api::{CallsCluster, DrainMode, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec};
+use crate::api::{
+    AutoscalingMode, CallsCluster, DrainMode, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec,
+};
 use crate::certificates::FleetCertificates;
 use crate::cluster::dereference::{Dereferenced, KeysFound};
 use crate::cluster::identity::Identity;
@@ -22,6 +25,7 @@ use crate::cluster::issue::Issued;
 use crate::cluster::leaving::{Sfu, Terms};
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::revision::LiveRevision;
+use crate::cluster::scale::{Scaled, Scaling};
 use crate::cluster::seen::{free_nodes, patience, sfus};
 use crate::hash::short_hash;
 use crate::keys::{ApiKey, KeysError, read_keys};
@@ -64,7 +68,14 @@ pub struct Keys {
 #[derive(Clone, Debug)]
 pub struct ValidatedCluster {
     pub identity: Identity,
+    /// SFUs that are wanted.
     pub replicas: u32,
+    /// Who decides how many.
+    pub scaling: Scaling,
+    /// What we decided, once we have.
+    pub scaled: Option<Scaled>,
+    /// The forecast's history as it is kept, where there is a forecast.
+    pub kept_history: Option<String>,
     pub sfu_image: Image,
     pub director_image: Image,
     pub resources: ResourceRequirements,
@@ -94,6 +105,13 @@ pub struct ValidatedCluster {
     pub warnings: Vec<Problem>,
 }
 
+impl ValidatedCluster {
+    /// With as many SFUs as we decided.
+    pub fn with(self, scaled: Scaled) -> Self {
+        Self { replicas: scaled.replicas, scaled: Some(scaled), ..self }
+    }
+}
+
 /// What the user must mend.
 #[derive(Debug, Error)]
 pub enum ValidationError {
@@ -111,6 +129,8 @@ pub enum ValidationError {
     Keys(#[from] KeysError),
     #[error("sfu.replicas is {0}: it must not be negative")]
     Replicas(i32),
+    #[error("autoscaling.schedule: {0}")]
+    Schedule(#[from] ScheduleError),
     #[error("a value has no JSON form")]
     Json(#[from] serde_json::Error),
 }
@@ -127,6 +147,7 @@ impl ValidationError {
             Self::Override(_) => (ConditionType::AddressResolved, "OverrideInvalid"),
             Self::SecretMissing(_) => (ConditionType::Ready, "SecretMissing"),
             Self::Keys(_) => (ConditionType::Ready, "SecretUnusable"),
+            Self::Schedule(_) => (ConditionType::Ready, "ScheduleInvalid"),
             Self::Replicas(_) | Self::Json(_) => (ConditionType::Ready, "SpecInvalid"),
         };
         Problem { condition, reason: reason.to_owned(), message: sentence(&self.to_string()) }
@@ -158,6 +179,9 @@ pub fn validate(
     Ok(ValidatedCluster {
         keys: keys(&identity.name, found, issued.first_key)?,
         replicas: u32::try_from(spec.sfu.replicas).map_err(|_| ValidationError::Replicas(spec.sfu.replicas))?,
+        scaled: None,
+        kept_history: (spec.autoscaling.mode == AutoscalingMode::Predictive).then(|| found.history.clone()).flatten(),
+        scaling: Scaling::of(&spec.autoscaling)?,
         sfu_image: sfu_image(&spec.sfu, &images.sfu),
         director_image: images.director.clone(),
         resources: resources(&spec.sfu.resources),

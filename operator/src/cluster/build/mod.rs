@@ -5,6 +5,7 @@ mod access;
 mod config;
 mod director;
 mod disruption;
+mod history;
 mod metadata;
 mod monitor;
 mod network_policy;
@@ -31,6 +32,7 @@ use crate::hash::short_hash;
 use crate::name::Role as FleetRole;
 use crate::port::Slot;
 
+pub use history::HISTORY_ENTRY;
 pub use metadata::selector;
 pub use monitor::{MONITOR_API, monitor_resource};
 pub use secret::certificates;
@@ -56,6 +58,8 @@ pub struct Objects<Stage> {
     /// Name of the API keys' Secret, which is no orphan even where it is ours and not to be made.
     pub keys_name: String,
     pub config: ConfigMap,
+    /// What the forecast has learned; none without a forecast.
+    pub history: Option<ConfigMap>,
     pub services: Vec<Service>,
     pub network_policies: Vec<NetworkPolicy>,
     pub disruption_budgets: Vec<PodDisruptionBudget>,
@@ -110,6 +114,7 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         role_bindings: access::role_bindings(cluster),
         first_key: secret::first_key(cluster),
         keys_name: cluster.keys.secret_name.clone(),
+        history: history::config_map(cluster),
         services: service::services(cluster),
         network_policies: network_policy::network_policies(cluster),
         disruption_budgets: disruption::disruption_budgets(cluster),

@@ -1,6 +1,7 @@
 //! Tests of the steps together, without a cluster.
 
 mod apply;
+mod autoscaling;
 mod build;
 mod chart;
 mod reconcile;

@@ -42,11 +42,30 @@ impl World {
             images: fixture::images(),
             memory: crate::cluster::apply::Memory::default(),
             pace: crate::cluster::pace::Pace::default(),
+            scalers: crate::cluster::scale::Scalers::default(),
             metrics: crate::metrics::Metrics::default(),
             monitoring: crate::discovery::Monitoring::default(),
             client,
             stores,
         }
+    }
+
+    /// Puts a HorizontalPodAutoscaler there that scales `blue`.
+    pub(super) fn put_autoscaler(&self, name: &str) {
+        let target = json!({"apiVersion": "callscluster.io/v1alpha1", "kind": "CallsCluster", "name": "blue"});
+        let path = format!("/apis/autoscaling/v2/namespaces/red/horizontalpodautoscalers/{name}");
+        let metadata = json!({"name": name, "namespace": "red"});
+        self.api.put(&path, json!({"metadata": metadata, "spec": {"maxReplicas": 5, "scaleTargetRef": target}}));
+    }
+
+    /// How many SFUs the spec asks for.
+    pub(super) fn replicas(&self) -> Value {
+        self.api.get(&cluster("blue")).unwrap()["spec"]["sfu"]["replicas"].clone()
+    }
+
+    /// What is kept of the forecast.
+    pub(super) fn history(&self) -> Option<Value> {
+        self.api.get("/api/v1/namespaces/red/configmaps/blue-forecast")
     }
 
     /// Puts a `CallsCluster` there.
@@ -84,8 +103,23 @@ impl World {
 
     /// One reconcile, which may fail.
     pub(super) async fn try_look(&mut self, name: &str) -> Result<Action, ReconcileError> {
+        let object = self.api.get(&cluster(name)).unwrap();
+        self.try_look_at(&object).await
+    }
+
+    /// `blue` as it is now.
+    pub(super) fn cluster(&self) -> Value {
+        self.api.get(&cluster("blue")).unwrap()
+    }
+
+    /// One reconcile of a `CallsCluster` as it was read.
+    pub(super) async fn look_at(&mut self, object: &Value) {
+        self.try_look_at(object).await.unwrap();
+    }
+
+    async fn try_look_at(&mut self, object: &Value) -> Result<Action, ReconcileError> {
         self.caches.fill(&self.api);
-        let object: Guarded = serde_json::from_value(self.api.get(&cluster(name)).unwrap()).unwrap();
+        let object: Guarded = serde_json::from_value(object.clone()).unwrap();
         reconcile(Arc::new(object), Arc::clone(&self.context)).await
     }
 

@@ -12,7 +12,7 @@ use crate::cluster::see_off::FIRST;
 use crate::name::Role;
 
 /// Two SFUs of the wanted revision with a call each, that can be asked.
-async fn two_sfus(world: &mut World) -> [FakeSfu; 2] {
+pub(super) async fn two_sfus(world: &mut World) -> [FakeSfu; 2] {
     world.wish("blue", &json!({"sfu": {"replicas": 2}}));
     let certificates = put_certificates(world, 0);
     world.reconcile("blue").await;
