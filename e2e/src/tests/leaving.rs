@@ -127,7 +127,8 @@ fn node_of_sfu(example: &Example<'_>) -> Result<String> {
     node.map(str::to_owned).with_context(|| format!("no SFU has a node: {pods:?}"))
 }
 
-fn wait_for_sfus(example: &Example<'_>, n: u64, limit: Duration) -> Result<()> {
+/// Waits until there are as many SFUs, those that leave included.
+pub fn wait_for_sfus(example: &Example<'_>, n: u64, limit: Duration) -> Result<()> {
     example.wait(limit, |object| {
         let listed = object["status"]["sfus"].as_array().map(Vec::len);
         (object["status"]["replicas"] == n && listed == usize::try_from(n).ok()).then_some(())

@@ -2,6 +2,7 @@
 //!
 //! To add one: a function that takes a [`crate::test::Stage`], and a line in its file's table.
 
+mod autoscaling;
 mod chaos;
 mod earlier;
 mod example;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Test> {
         moving::TESTS,
         fleet::TESTS,
         leaving::TESTS,
+        autoscaling::TESTS,
         spec::TESTS,
         invitations::TESTS,
         monitor::TESTS,

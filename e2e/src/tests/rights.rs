@@ -41,6 +41,9 @@ const ORPHAN: &str = "main-of-before";
 /// The operator looks at everything every ten seconds.
 const REMOVED_LIMIT: Duration = Duration::from_secs(100);
 
+/// For the operator to write how many SFUs are wanted.
+const SCALED_LIMIT: Duration = Duration::from_mins(1);
+
 /// Objects as an operator of before may have left them: its labels, its owner, a name that is wanted no more.
 fn what_nobody_wants_any_more_is_removed(stage: &Stage) -> Result<()> {
     let example = Example::take(stage)?;
@@ -106,8 +109,14 @@ fn exception(right: &Right) -> Option<&'static str> {
 
 fn rights_granted_are_rights_used(stage: &Stage) -> Result<()> {
     let example = Example::take(stage)?;
-    // A mounted file changes, so that pods are annotated.
-    example.apply(|spec| spec["network"] = json!({"advertise": {"order": ["NodeInternalIP"]}}))?;
+    // A mounted file changes, so that pods are annotated; and the number of SFUs is the operator's, so that it writes it.
+    let n = example.replicas()?;
+    example.apply(|spec| {
+        spec["network"] = json!({"advertise": {"order": ["NodeInternalIP"]}});
+        spec["sfu"]["replicas"] = 1.into();
+        spec["autoscaling"] = json!({"mode": "Target", "minReplicas": n, "maxReplicas": n});
+    })?;
+    example.wait(SCALED_LIMIT, |object| (object["spec"]["sfu"]["replicas"] == n).then_some(()))?;
     example.wait_settled()?;
     let director = format!("system:serviceaccount:{CALLS_NAMESPACE}:{CALLS_NAME}-director");
     let accounts = [

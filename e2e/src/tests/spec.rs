@@ -36,6 +36,17 @@ fn invalid_edits_are_refused(stage: &Stage) -> Result<()> {
         ),
         (json!({"network": {"mediaPorts": {"from": 443}}}), "network.mediaPorts.from must be between 1024 and 65534"),
         (json!({"network": {"advertise": {"order": ["Override"]}}}), "network.advertise.order names only Override"),
+        (json!({"autoscaling": {"minReplicas": 11}}), "autoscaling.minReplicas is more than autoscaling.maxReplicas"),
+        (
+            json!({"autoscaling": {"mode": "Target", "schedule": [{"cron": "0 8 * * *", "minReplicas": 11}]}}),
+            "an entry of autoscaling.schedule asks for more SFUs",
+        ),
+        (
+            json!({"autoscaling": {"schedule": [{"cron": "0 8 * * *", "minReplicas": 2}]}}),
+            "autoscaling.schedule is read in the modes Target and Predictive only",
+        ),
+        // What readers of YAML make of Off without quotes.
+        (json!({"autoscaling": {"mode": false}}), "spec.autoscaling.mode"),
         (json!({"sfu": {"replicsa": 2}}), r#"unknown field "spec.sfu.replicsa""#),
     ];
     for (spec, words) in table {
