@@ -8,6 +8,7 @@ mod lasting;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join_all;
 use serde_json::json;
 
 pub use self::earlier::{an_earlier_client_holds_a_call, earlier_clients_survive_a_killed_server};
@@ -142,11 +143,11 @@ async fn recovery<F>(
 where
     F: Future<Output = Result<()>>,
 {
-    kill().await.context("the server could not be killed")?;
+    // Of all at once, and from before it is killed: a banner may be there for a moment only.
+    let noticed = try_join_all(noticing.iter().map(async |person| Ok(person.wait_banner(limit).await?)));
     let killed = Instant::now();
-    for person in noticing {
-        person.wait_banner(limit).await?;
-    }
+    let kill = async { kill().await.context("the server could not be killed") };
+    tokio::try_join!(noticed, kill)?;
     talking.await?;
     let took = killed.elapsed();
     ensure!(took < limit, "they talk again only after {took:?}");
