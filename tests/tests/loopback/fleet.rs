@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use calls_director::director::Director;
 use calls_director::sfu_address::SfuAddress;
 use calls_tests::live::{Door, LIMIT};
 use fleet::api::{DRAIN_PATH, DrainMode, DrainOrder, INFO_PATH, SfuState, SfuStatus};
+use fleet::config::{AddressSource, AdvertisePlan, MediaConfig, SfuConfig};
 use fleet::names::tls_name;
 use http_body_util::{BodyExt as _, Either, Empty, Full};
 use hyper::{Method, Request, StatusCode};
@@ -158,6 +159,7 @@ impl Door for Fleet {
 /// One SFU.
 pub struct Sfu {
     pub name: String,
+    config: PathBuf,
     control: SfuAddress,
     process: Child,
     log: Arc<Mutex<String>>,
@@ -171,7 +173,7 @@ impl Sfu {
         std::fs::create_dir_all(&keys).expect("a directory");
         std::fs::write(keys.join(KEY), SECRET).expect("a key");
         let config = own.join("sfu.json");
-        std::fs::write(&config, r#"{"advertise":{"other":[{"source":"NodeInternalIP"}]}}"#).expect("a file");
+        write_config(&config, &MediaConfig::default());
         let mut attempts = (0..ATTEMPTS).map(|_| Self::launch(name, &config, &keys, &tls));
         attempts.find_map(|started| started).expect("an SFU that starts")
     }
@@ -217,13 +219,34 @@ impl Sfu {
                 kept.push('\n');
             }
         });
-        Some(Self { name: name.into(), control: SfuAddress::new("127.0.0.1", ports[0]), process, log })
+        Some(Self {
+            name: name.into(),
+            config: config.to_owned(),
+            control: SfuAddress::new("127.0.0.1", ports[0]),
+            process,
+            log,
+        })
+    }
+
+    /// Says what it is to forward, as the operator does while it runs.
+    pub fn configure(&self, media: &MediaConfig) {
+        write_config(&self.config, media);
     }
 
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("the log").clone()
     }
+}
+
+fn write_config(path: &Path, media: &MediaConfig) {
+    let advertise =
+        AdvertisePlan { other: vec![AddressSource::NodeInternalIP { address: None }], ..AdvertisePlan::default() };
+    let config = SfuConfig { advertise, media: media.clone(), ..SfuConfig::default() };
+    let written = path.with_extension("new");
+    std::fs::write(&written, serde_json::to_vec(&config).expect("JSON")).expect("a file");
+    // At once, as the kubelet replaces it: nobody reads half of it.
+    std::fs::rename(&written, path).expect("the same folder");
 }
 
 impl Drop for Sfu {

@@ -2,9 +2,51 @@
 
 use calls_tests::live::{Join, Person, Seen};
 use calls_tests::server;
+use fleet::config::MediaConfig;
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
+
+use crate::fleet::Fleet;
+
+/// Frames of a voice in two seconds: enough to tell one that is heard from one that is not.
+const FRAMES: u64 = 100;
+
+#[tokio::test]
+async fn how_many_are_heard_at_once_changes_while_people_talk() {
+    let fleet = Fleet::start(1).await;
+    fleet.sfus[0].configure(&MediaConfig { max_active_speakers: 1 });
+    let ear = Join::new("ear").to(&fleet).await;
+    let ana = Join::new("ana").speaking().to(&fleet).await;
+    ear.hears(&ana.voice()).await;
+    let ben = Join::new("ben").speaking().to(&fleet).await;
+    ear.sees_track("ben").await;
+    let heard = |seen: &Seen| [seen.n_heard(&ana.voice()), seen.n_heard(&ben.voice())];
+
+    // The file is looked at now and then: ben may be heard until it was, and then no more.
+    let one = |before: [u64; 2]| {
+        move |seen: &Seen| {
+            let now = heard(seen);
+            let more = [now[0] - before[0], now[1] - before[1]];
+            (more[0].max(more[1]) >= FRAMES).then_some(more)
+        }
+    };
+    let mut more = [0; 2];
+    for _ in 0..10 {
+        more = ear.wait("a voice", one(ear.look(heard))).await;
+        if more[0].min(more[1]) == 0 {
+            break;
+        }
+    }
+    assert_eq!(more[0].min(more[1]), 0, "one of two is heard: {more:?}");
+
+    fleet.sfus[0].configure(&MediaConfig { max_active_speakers: 2 });
+    ear.hears(&ana.voice()).await;
+    ear.hears(&ben.voice()).await;
+    fleet.sfus[0].configure(&MediaConfig { max_active_speakers: 0 });
+    ear.hears(&ana.voice()).await;
+    ear.hears(&ben.voice()).await;
+}
 
 /// Whether somebody speaks, as this client was told last.
 fn speaks(seen: &Seen, sid: &str) -> Option<bool> {
