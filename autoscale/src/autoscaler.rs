@@ -11,6 +11,9 @@ use crate::policy::Policy;
 
 /// How old the look before may be to count in the load of this one, in seconds.
 const FRESH_SECONDS: i64 = 45;
+/// After a longer time without a look, in seconds, nothing is known of the time between: the number there is counts as the
+/// last answer.
+const AWAY_SECONDS: i64 = 60;
 /// How much a look counts in the average load of a person, and of a call.
 const PERSON_WEIGHT: f64 = 0.15;
 const CALL_WEIGHT: f64 = 0.05;
@@ -43,6 +46,10 @@ pub struct Autoscaler {
     answers: VecDeque<Answer>,
     /// What was added within the last minute.
     rises: VecDeque<Rise>,
+    /// What was decided last, until it is seen that it was done.
+    planned: Option<Rise>,
+    /// When the last look was.
+    looked: Option<i64>,
     /// The look before, with its load.
     last: Option<(i64, f64)>,
     load_per_person: Option<f64>,
@@ -61,6 +68,8 @@ struct Answer {
 struct Rise {
     at: i64,
     added: u32,
+    /// How many there were to be then.
+    replicas: u32,
 }
 
 impl Autoscaler {
@@ -80,9 +89,7 @@ impl Autoscaler {
         if let (Some(load), true) = (load, policy.horizon_seconds.is_some()) {
             self.forecast.learn(seen.now, load);
         }
-        if self.answers.is_empty() {
-            self.answers.push_back(Answer { at: seen.now, sfus: seen.replicas });
-        }
+        self.follow(seen);
         let window_began = seen.now - i64::from(policy.stabilization_seconds);
         while self.answers.front().is_some_and(|answer| answer.at <= window_began) {
             self.answers.pop_front();
@@ -104,6 +111,20 @@ impl Autoscaler {
         let decision = decide(policy, &known);
         self.remember(seen.now, &decision);
         decision
+    }
+
+    /// Takes in that time has passed, and whether what was decided last was done. Begins anew where nobody looked for a
+    /// while, or the clock was set back.
+    fn follow(&mut self, seen: &Observation) {
+        let planned = self.planned.take();
+        let last = self.looked.replace(seen.now);
+        if last.is_none_or(|last| !(0..=AWAY_SECONDS).contains(&(seen.now - last))) {
+            self.answers.clear();
+            self.rises.clear();
+            self.answers.push_back(Answer { at: seen.now, sfus: seen.replicas });
+        } else if let Some(rise) = planned.filter(|rise| seen.replicas >= rise.replicas) {
+            self.rises.push_back(rise);
+        }
     }
 
     fn expect(&mut self, policy: &Policy, now: i64) -> Option<Ahead> {
@@ -148,7 +169,8 @@ impl Autoscaler {
         }
         self.answers.push_back(Answer { at: now, sfus: decision.answer });
         if decision.replicas > decision.before {
-            self.rises.push_back(Rise { at: now, added: decision.replicas - decision.before });
+            let added = decision.replicas - decision.before;
+            self.planned = Some(Rise { at: now, added, replicas: decision.replicas });
         }
     }
 }
@@ -189,8 +211,28 @@ mod tests {
     fn one_that_starts_anew_lets_nobody_go_for_the_length_of_the_window() {
         let mut autoscaler = Autoscaler::default();
         assert_eq!(autoscaler.look(&Policy::default(), &seen(1000, 5, 0.1)).replicas, 5);
-        assert_eq!(autoscaler.look(&Policy::default(), &seen(1299, 5, 0.1)).replicas, 5);
+        for now in (1010..1300).step_by(10) {
+            assert_eq!(autoscaler.look(&Policy::default(), &seen(now, 5, 0.1)).replicas, 5, "{now}");
+        }
         assert_eq!(autoscaler.look(&Policy::default(), &seen(1300, 5, 0.1)).replicas, 1);
+    }
+
+    #[test]
+    fn after_a_time_without_looks_nobody_goes_for_the_length_of_the_window() {
+        let mut autoscaler = Autoscaler::default();
+        let mut look = |now| autoscaler.look(&Policy::default(), &seen(now, 9, 0.1)).replicas;
+        assert_eq!((look(0), look(10)), (9, 9));
+        assert_eq!((look(4_000), look(4_010)), (9, 9), "nobody looked for an hour");
+        assert_eq!((look(100), look(110)), (9, 9), "the clock was set back");
+    }
+
+    #[test]
+    fn what_was_not_done_may_be_done_at_once() {
+        let policy = Policy { pods_per_minute: 1, ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        assert_eq!(autoscaler.look(&policy, &seen(0, 1, 3.0)).replicas, 2);
+        assert_eq!(autoscaler.look(&policy, &seen(1, 1, 3.0)).replicas, 2, "it was not written");
+        assert_eq!(autoscaler.look(&policy, &seen(2, 2, 3.0)).replicas, 2, "now it was");
     }
 
     #[test]

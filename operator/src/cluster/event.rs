@@ -200,6 +200,7 @@ mod tests {
             replicas,
             reason: "load 71 % > target 60 %: 3 to 4".into(),
             capped_at: None,
+            refused: None,
             history: None,
         };
         let told = |before, replicas| of_scaling(&scaled(before, replicas));

@@ -86,7 +86,7 @@ impl FakeApi {
         self.served.lock().unwrap().insert(path.to_owned());
     }
 
-    /// Refuses every write to paths that begin so.
+    /// Refuses every write to paths that begin so: forbidden where it is a scale, and broken elsewhere.
     pub fn close(&self, path: &str) {
         self.closed.lock().unwrap().insert(path.to_owned());
     }
@@ -112,7 +112,8 @@ impl FakeApi {
         }
         let is_closed = self.closed.lock().unwrap().iter().any(|closed| path.starts_with(closed));
         if is_closed && method != Method::GET {
-            return failure(StatusCode::INTERNAL_SERVER_ERROR);
+            let is_scale = path.ends_with("/scale");
+            return failure(if is_scale { StatusCode::FORBIDDEN } else { StatusCode::INTERNAL_SERVER_ERROR });
         }
         let mut sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         // Through this subresource the status alone is written.

@@ -192,9 +192,11 @@ async fn reconcile_readable(cluster: &CallsCluster, context: &Context) -> Result
     let validated = match context.scalers.scale(&validated, &found, now) {
         Some(scaled) => {
             let written = rescale(cluster, &scaled, &context.client).instrument(debug_span!("rescale")).await;
-            if written.map_err(ReconcileError::Rescale)? == Written::Overtaken {
-                return Ok((Outcome::NotReady, SOON));
-            }
+            let scaled = match written.map_err(ReconcileError::Rescale)? {
+                Written::AsDecided => scaled,
+                Written::Overtaken => return Ok((Outcome::NotReady, SOON)),
+                Written::Refused(message) => scaled.refused(message),
+            };
             publish(cluster, event::of_scaling(&scaled).into_iter().collect(), context).await;
             validated.with(scaled)
         }

@@ -82,6 +82,8 @@ pub struct Scaled {
     pub capped_at: Option<u32>,
     /// The forecast's history, to be kept; `None` without a forecast.
     pub history: Option<String>,
+    /// Why the API server did not let the number be written; what there was stays.
+    pub refused: Option<String>,
 }
 
 /// What is remembered of each `CallsCluster` that the operator scales, until it is forgotten.
@@ -96,6 +98,14 @@ struct Scaler {
     written: i64,
 }
 
+impl Scaled {
+    /// The API server refused the number, saying so.
+    #[must_use]
+    pub fn refused(self, message: String) -> Self {
+        Self { replicas: self.before, refused: Some(message), ..self }
+    }
+}
+
 impl Scalers {
     /// Decides about a `CallsCluster` at `now`; `None` where somebody else does. An autoscaler that is there beside ours
     /// has its way, because two that write one number make it jump.
@@ -106,6 +116,8 @@ impl Scalers {
             return None;
         };
         if !found.autoscalers.is_empty() {
+            // What the other one does meanwhile is not known here.
+            self.forget(&identity.namespace, identity.name.as_str());
             return None;
         }
         let seen = observe(found, cluster.replicas, now);
@@ -119,6 +131,7 @@ impl Scalers {
             reason: decision.reason(policy),
             capped_at: (decision.limit == Some(Limit::Maximum)).then_some(policy.max),
             history: policy.horizon_seconds.map(|_| scaler.history(seen.now).to_owned()),
+            refused: None,
         })
     }
 
@@ -152,12 +165,14 @@ impl Scaler {
 }
 
 /// What all SFUs have to do together, those that leave included. One that is ready and does not answer has as much as
-/// the others on the average.
+/// the others on the average; but no more of them count than answer, or SFUs nobody can ask would ask for more of their
+/// kind.
 fn observe(found: &Dereferenced, replicas: u32, now: Timestamp) -> Observation {
     let loads = || found.reports.values().filter_map(|report| report.as_ref().ok()).map(|report| report.load);
     let is_silent = |name: &str| found.reports.get(name).is_none_or(Result::is_err);
     let n_silent = found.sfu_pods.iter().filter(|pod| is_ready(pod) && is_silent(&pod.name_any())).count();
     let n_said = loads().count();
+    let n_silent = n_silent.min(n_said);
     let sum: f64 = loads().map(|load| f64::from(load.percent) / 100.0).sum();
     let everybody = (n_said + n_silent) as f64 / n_said as f64;
     let of_all = |said: u32| (f64::from(said) * everybody).round() as u32;
@@ -165,7 +180,7 @@ fn observe(found: &Dereferenced, replicas: u32, now: Timestamp) -> Observation {
         now: now.as_second(),
         replicas,
         load: (n_said > 0).then_some(sum * everybody),
-        is_full: loads().any(|load| load.percent >= FULL_PERCENT),
+        is_full: n_said > 0 && loads().all(|load| load.percent >= FULL_PERCENT),
         people: of_all(loads().map(|load| load.participants).sum()),
         calls: of_all(loads().map(|load| load.calls).sum()),
     }
@@ -194,6 +209,12 @@ mod tests {
         let seen = observe(&state, 3, now());
         assert_eq!((seen.load.map(|load| (load * 100.0).round()), seen.people, seen.calls), (Some(90.0), 60, 12));
         assert_eq!(observe(&found(), 3, now()).load, None);
+        // A pool of nodes whose SFUs cannot be asked must not grow without end.
+        for n in 4..20 {
+            state.sfu_pods.push(sfu_pod(&format!("blue-sfu-{n}"), "r"));
+        }
+        let seen = observe(&state, 20, now());
+        assert_eq!((seen.load.map(|load| (load * 100.0).round()), seen.people), (Some(120.0), 80));
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub(super) fn autoscaler(
 /// Whether as many SFUs can be had as are needed. Without counts: they change at every look.
 pub(super) fn limited(cluster: &ValidatedCluster, wrong: &[Problem]) -> State {
     let condition = ConditionType::ScalingLimited;
+    if let Some(message) = cluster.scaled.as_ref().and_then(|scaled| scaled.refused.as_ref()) {
+        let said = format!(
+            "The API server does not let the operator write sfu.replicas, so the number stays: {message}. Correct the \
+             operator's rights, or the policy that refuses it."
+        );
+        return State::new(condition, "True", "ScaleRefused", said);
+    }
     if let Some(most) = cluster.scaled.as_ref().and_then(|scaled| scaled.capped_at) {
         let said = format!(
             "More SFUs are needed than autoscaling.maxReplicas lets there be, which is {most}: raise it, or \

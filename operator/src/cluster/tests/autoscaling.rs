@@ -50,6 +50,22 @@ async fn who_changes_the_number_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn a_number_that_may_not_be_written_is_a_condition_and_holds_up_nothing() {
+    let mut world = World::new();
+    let sfus = two_sfus(&mut world).await;
+    for sfu in &sfus {
+        sfu.report(|status| status.load.percent = 71);
+    }
+    world.wish_again("blue", &spec(&json!({"mode": "Target"})));
+    world.close("/apis/callscluster.io/v1alpha1/namespaces/red/callsclusters/blue/scale");
+    world.look("blue").await;
+    assert_eq!(world.replicas(), 2);
+    assert_eq!(world.told("ScaledUp"), 0);
+    assert_eq!(world.condition("blue", "ScalingLimited"), "True ScaleRefused");
+    assert_eq!(world.status("blue")["ready"], "2/2");
+}
+
+#[tokio::test]
 async fn the_most_there_may_be_is_a_condition() {
     let mut world = World::new();
     let sfus = two_sfus(&mut world).await;
