@@ -44,8 +44,8 @@ fn an_sfu_comes_and_goes(stage: &Stage) -> Result<()> {
     example.apply(|spec| {
         // A target nobody would choose: a small crowd is to be too much for one SFU.
         spec["autoscaling"] = json!({
-            "mode": "Target", "minReplicas": 1, "maxReplicas": 2, "targetLoad": 1,
-            "scaleDown": {"stabilizationSeconds": 10},
+            "mode": "Target", "minReplicas": 1, "maxReplicas": 2, "targetLoad": 2,
+            "scaleDown": {"stabilizationSeconds": 30},
         });
         spec["media"] = json!({"maxActiveSpeakers": 0});
         if let Some(sfu) = spec["sfu"].as_object_mut() {
@@ -56,7 +56,7 @@ fn an_sfu_comes_and_goes(stage: &Stage) -> Result<()> {
     wait_for_sfus(&example, 1, SCALED_LIMIT)?;
     example.wait(SCALED_LIMIT, |object| {
         let reason = object["status"]["autoscaler"]["reason"].as_str()?;
-        reason.ends_with("≤ target 1 %: stays at 1").then_some(())
+        reason.ends_with("≤ target 2 %: stays at 1").then_some(())
     })?;
 
     let crowd = stage.crowd(CROWD)?;
@@ -71,7 +71,7 @@ fn an_sfu_comes_and_goes(stage: &Stage) -> Result<()> {
     drop(crowd);
     wait_until_empty(&example)?;
     wait_for_sfus(&example, 1, SCALED_LIMIT)?;
-    for (event, words) in [("ScaledUp", "> target 1 %"), ("ScaledDown", "≤ target 1 % for 10 s: 2 to 1")] {
+    for (event, words) in [("ScaledUp", "> target 2 %"), ("ScaledDown", "≤ target 2 % for 30 s: 2 to 1")] {
         let notes = notes(stage.kubectl()?, event)?;
         ensure!(notes.iter().any(|note| note.contains(words)), "no Event {event} says {words:?}: {notes:?}");
     }
