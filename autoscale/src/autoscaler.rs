@@ -50,6 +50,8 @@ pub struct Autoscaler {
     planned: Option<Rise>,
     /// When the last look was.
     looked: Option<i64>,
+    /// SFUs that were wanted then, and still are as far as we are asked.
+    settled: u32,
     /// The look before, with its load.
     last: Option<(i64, f64)>,
     load_per_person: Option<f64>,
@@ -101,6 +103,7 @@ impl Autoscaler {
         let forecast = self.expect(policy, seen.now).zip(load).map(|(ahead, load)| ahead.from(load));
         let known = Known {
             replicas: seen.replicas,
+            held: seen.replicas.max(self.settled),
             load,
             load_per_call: self.load_per_call,
             forecast,
@@ -121,6 +124,7 @@ impl Autoscaler {
         if last.is_none_or(|last| !(0..=AWAY_SECONDS).contains(&(seen.now - last))) {
             self.answers.clear();
             self.rises.clear();
+            self.settled = 0;
             self.answers.push_back(Answer { at: seen.now, sfus: seen.replicas });
         } else if let Some(rise) = planned.filter(|rise| seen.replicas >= rise.replicas) {
             self.rises.push_back(rise);
@@ -155,7 +159,8 @@ impl Autoscaler {
         let person = if seen.is_full { known.max(one) } else { known + PERSON_WEIGHT * (one - known) };
         self.load_per_person = Some(person);
         let by_people = people * person;
-        let load = if lately > ROUGH * by_people { lately } else { by_people };
+        let both = last.map_or(load, |(_, last)| last.min(load));
+        let load = if both > ROUGH * by_people { lately } else { by_people };
         if seen.calls > 0 {
             let one = load / f64::from(seen.calls);
             self.load_per_call = Some(self.load_per_call.map_or(one, |known| known + CALL_WEIGHT * (one - known)));
@@ -168,6 +173,7 @@ impl Autoscaler {
             self.answers.pop_back();
         }
         self.answers.push_back(Answer { at: now, sfus: decision.answer });
+        self.settled = decision.replicas.min(decision.before);
         if decision.replicas > decision.before {
             let added = decision.replicas - decision.before;
             self.planned = Some(Rise { at: now, added, replicas: decision.replicas });
@@ -224,6 +230,16 @@ mod tests {
         assert_eq!((look(0), look(10)), (9, 9));
         assert_eq!((look(4_000), look(4_010)), (9, 9), "nobody looked for an hour");
         assert_eq!((look(100), look(110)), (9, 9), "the clock was set back");
+    }
+
+    #[test]
+    fn a_number_that_somebody_lowered_comes_back_at_the_next_look() {
+        let policy = Policy { pods_per_minute: 1, ..Policy::default() };
+        let mut autoscaler = Autoscaler::default();
+        for now in (0..100).step_by(10) {
+            assert_eq!(autoscaler.look(&policy, &seen(now, 8, 3.0)).replicas, 8, "{now}");
+        }
+        assert_eq!(autoscaler.look(&policy, &seen(100, 1, 3.0)).replicas, 8);
     }
 
     #[test]

@@ -11,6 +11,8 @@ const ROUNDING: f64 = 1e-6;
 pub struct Known {
     /// SFUs that are wanted now.
     pub replicas: u32,
+    /// The same, or what it was at the last look if that was more: somebody else may have written a lower number since.
+    pub held: u32,
     /// Busy SFUs' worth of load; `None` if no SFU said.
     pub load: Option<f64>,
     /// Load of a call, on the average; `None` before there was one.
@@ -91,20 +93,17 @@ fn unseen(policy: &Policy, known: &Known) -> Decision {
 }
 
 fn limited(policy: &Policy, known: &Known, answer: u32, cause: Cause) -> Decision {
-    let before = known.replicas;
-    let mut limit = None;
-    let mut replicas = answer;
-    if answer < before {
-        replicas = known.window.clamp(answer, before);
-        limit = (replicas > answer).then_some(Limit::Window);
-    }
-    if answer > before && answer - before > known.may_add {
-        replicas = before + known.may_add;
-        limit = Some(Limit::Pace);
-    }
-    if replicas > policy.max {
-        replicas = policy.max;
+    let Known { replicas: before, held, .. } = *known;
+    let kept = answer.max(known.window.min(held));
+    let mut replicas = kept.min(policy.max);
+    let mut limit = (replicas > answer).then_some(Limit::Window);
+    if answer > policy.max {
         limit = Some(Limit::Maximum);
+    }
+    let most = held.saturating_add(known.may_add);
+    if replicas > most {
+        replicas = most;
+        limit = Some(Limit::Pace);
     }
     Decision { before, replicas, answer, cause, limit }
 }
@@ -123,6 +122,7 @@ mod tests {
     fn known(replicas: u32, load: f64) -> Known {
         Known {
             replicas,
+            held: replicas,
             load: Some(load),
             load_per_call: Some(0.05),
             forecast: None,
@@ -162,6 +162,22 @@ mod tests {
         assert_eq!((down(4).replicas, down(4).limit), (4, Some(Limit::Window)));
         assert_eq!((down(9).replicas, down(9).limit), (5, Some(Limit::Window)));
         assert_eq!((down(1).replicas, down(1).limit), (1, None));
+    }
+
+    #[test]
+    fn a_number_that_somebody_lowered_is_what_it_was_within_the_window_and_comes_back_at_once() {
+        let known = Known { held: 12, window: 12, may_add: 1, ..known(1, 5.0) };
+        let policy = Policy { max: 20, ..Policy::default() };
+        assert_eq!(decide(&policy, &known).replicas, 12);
+        assert_eq!(decide(&policy, &Known { window: 0, ..known }).replicas, 9, "load needs as many");
+        assert_eq!(decide(&policy, &Known { load: Some(9.0), ..known }).replicas, 13, "and one more a minute");
+    }
+
+    #[test]
+    fn the_most_there_may_be_is_said_only_where_more_are_needed() {
+        let limit = |max, known: Known| decide(&Policy { max, ..Policy::default() }, &known).limit;
+        assert_eq!(limit(3, Known { may_add: 0, ..known(3, 5.0) }), Some(Limit::Maximum));
+        assert_eq!(limit(4, Known { window: 5, ..known(5, 0.5) }), Some(Limit::Window));
     }
 
     proptest! {

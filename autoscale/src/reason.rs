@@ -31,6 +31,9 @@ pub enum Limit {
     Maximum,
 }
 
+/// Loads are told in steps of so many percent while the number stays: a flicker is no news, and would be written.
+const STEP: f64 = 5.0;
+
 /// Why, and from how many to how many. Loads are in percent of the SFUs there were to be before.
 pub(crate) fn sentence(decision: &Decision, policy: &Policy) -> String {
     let Decision { before, replicas, answer, cause, limit } = decision;
@@ -58,10 +61,11 @@ pub(crate) fn sentence(decision: &Decision, policy: &Policy) -> String {
 
 fn why(cause: Cause, decision: &Decision, policy: &Policy) -> String {
     let is_more = decision.answer > decision.before;
+    let step = if decision.replicas == decision.before { STEP } else { 1.0 };
     // Rounded away from the target, so that the sentence is true.
     let percent = |load: f64| {
-        let percent = load * 100.0 / f64::from(decision.before.max(1));
-        if is_more { (percent - 1e-6).ceil() } else { percent.floor() }
+        let steps = load * 100.0 / f64::from(decision.before.max(1)) / step;
+        step * if is_more { (steps - 1e-6).ceil() } else { (steps + 1e-6).floor() }
     };
     let target = policy.target_percent;
     let compared = if is_more { '>' } else { '≤' };
@@ -109,6 +113,7 @@ mod tests {
         let ahead = Policy { horizon_seconds: Some(300), ..policy.clone() };
         let known = |replicas, load| Known {
             replicas,
+            held: replicas,
             load: Some(load),
             load_per_call: None,
             forecast: None,
@@ -124,7 +129,7 @@ mod tests {
             (
                 &policy,
                 Known { window: 4, ..known(4, 0.9) },
-                "load 22 % ≤ target 60 %, fewer in at most 300 s: stays at 4",
+                "load 20 % ≤ target 60 %, fewer in at most 300 s: stays at 4",
             ),
             (
                 &policy,
@@ -132,7 +137,7 @@ mod tests {
                 "load 290 % > target 60 %, at most 10 more a minute of 4: 1 to 2",
             ),
             (&policy, known(8, 7.2), "load 90 % > target 60 %, but maxReplicas is 10: 8 to 10"),
-            (&policy, known(10, 7.2), "load 72 % > target 60 %, but maxReplicas is 10: stays at 10"),
+            (&policy, known(10, 7.2), "load 75 % > target 60 %, but maxReplicas is 10: stays at 10"),
             (&policy, Known { load: None, ..known(3, 0.0) }, "no SFU says how busy it is: stays at 3"),
             (&policy, known(0, 0.0), "minReplicas is 1: 0 to 1"),
             (&policy, known(3, 0.0), "load 0 % ≤ target 60 % for 300 s: 3 to 1"),
