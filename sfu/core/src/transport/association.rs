@@ -253,7 +253,8 @@ impl Association {
     }
 
     /// The state, for another process to go on with. Consumes the association, since two owners would use the same
-    /// record numbers; poll it until `None` before.
+    /// record numbers. Nothing exact is given out while there is still something to [`poll`](Self::poll): a message in
+    /// there was acknowledged, and would be lost.
     ///
     /// # Errors
     /// [`ExportError`], with the association to go on with.
@@ -263,6 +264,9 @@ impl Association {
             return Err(ExportError::NotEstablished(Box::new(self)));
         }
         let sctp = match how {
+            SctpExport::Exact if !self.outputs.is_empty() => {
+                return Err(ExportError::NotReady(Box::new(self), NotReady("not all was taken out".into())));
+            }
             SctpExport::Exact => match self.sctp.export() {
                 Ok(state) => state,
                 Err(not_ready) => return Err(ExportError::NotReady(Box::new(self), not_ready)),

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::faults::numbers;
 use super::network::{Faults, Network};
-use crate::transport::association::{Association, AssociationCheckpoint, AssociationState, ExportError, SctpExport};
+use crate::transport::association::{
+    Association, AssociationCheckpoint, AssociationOutput, AssociationState, ExportError, SctpExport,
+};
 use crate::transport::sctp::Reliability;
 
 /// Moves an end through its written form; false if SCTP was not ready.
@@ -61,6 +63,22 @@ fn records_of_before_the_move_are_not_taken_again() {
     network.run_for(Duration::ZERO);
     assert_eq!(network.ends[1].messages.len(), 1);
     assert_eq!(network.seen.len(), sent_before, "and nothing is said to them");
+}
+
+#[test]
+fn what_was_not_taken_out_holds_up_a_move() {
+    let (mut network, channel) = Network::with_channel(Reliability::Reliable);
+    let now = network.now;
+    network.ends[0].association().send(now, channel, b"once", false).unwrap();
+    while let Some(output) = network.ends[0].association().poll() {
+        if let AssociationOutput::Datagram(datagram) = output {
+            network.ends[1].association().handle_datagram(now, &datagram);
+        }
+    }
+    assert!(!move_end(&mut network, 1, SctpExport::Exact), "nobody has the message yet");
+    network.run_until(Duration::from_secs(1), |n| n.ends[1].messages.len() == 1);
+    network.run_for(Duration::from_secs(1));
+    assert!(move_end(&mut network, 1, SctpExport::Exact));
 }
 
 #[test]
