@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::reconcile::World;
 use super::see_off::two_sfus;
+use crate::cluster::fake_sfu::FakeSfu;
 use crate::cluster::fixture::{found, try_validated};
 
 /// A spec of two SFUs, scaled as `autoscaling` says.
@@ -11,13 +12,19 @@ fn spec(autoscaling: &Value) -> Value {
     json!({"sfu": {"replicas": 2}, "autoscaling": autoscaling})
 }
 
-#[tokio::test]
-async fn load_above_the_target_adds_sfus_where_everybody_reads_it() {
+/// Two SFUs above the default target; they answer for as long as they are held.
+async fn busy_world() -> (World, [FakeSfu; 2]) {
     let mut world = World::new();
     let sfus = two_sfus(&mut world).await;
     for sfu in &sfus {
         sfu.report(|status| status.load.percent = 71);
     }
+    (world, sfus)
+}
+
+#[tokio::test]
+async fn load_above_the_target_adds_sfus_where_everybody_reads_it() {
+    let (mut world, _sfus) = busy_world().await;
     world.wish_again("blue", &spec(&json!({"mode": "Target"})));
     world.look("blue").await;
     assert_eq!(world.replicas(), 3);
@@ -33,11 +40,7 @@ async fn load_above_the_target_adds_sfus_where_everybody_reads_it() {
 
 #[tokio::test]
 async fn who_changes_the_number_meanwhile_is_not_overwritten() {
-    let mut world = World::new();
-    let sfus = two_sfus(&mut world).await;
-    for sfu in &sfus {
-        sfu.report(|status| status.load.percent = 71);
-    }
+    let (mut world, _sfus) = busy_world().await;
     world.wish_again("blue", &spec(&json!({"mode": "Target"})));
     let read = world.cluster();
     let wish = json!({"sfu": {"replicas": 5}, "autoscaling": {"mode": "Target"}});
@@ -51,11 +54,7 @@ async fn who_changes_the_number_meanwhile_is_not_overwritten() {
 
 #[tokio::test]
 async fn a_number_that_may_not_be_written_is_a_condition_and_holds_up_nothing() {
-    let mut world = World::new();
-    let sfus = two_sfus(&mut world).await;
-    for sfu in &sfus {
-        sfu.report(|status| status.load.percent = 71);
-    }
+    let (mut world, _sfus) = busy_world().await;
     world.wish_again("blue", &spec(&json!({"mode": "Target"})));
     world.close("/apis/callscluster.io/v1alpha1/namespaces/red/callsclusters/blue/scale");
     world.look("blue").await;
@@ -67,11 +66,7 @@ async fn a_number_that_may_not_be_written_is_a_condition_and_holds_up_nothing() 
 
 #[tokio::test]
 async fn the_most_there_may_be_is_a_condition() {
-    let mut world = World::new();
-    let sfus = two_sfus(&mut world).await;
-    for sfu in &sfus {
-        sfu.report(|status| status.load.percent = 71);
-    }
+    let (mut world, _sfus) = busy_world().await;
     world.wish_again("blue", &spec(&json!({"mode": "Target", "maxReplicas": 2})));
     world.look("blue").await;
     assert_eq!(world.replicas(), 2);
@@ -91,11 +86,7 @@ async fn an_sfu_too_many_leaves_by_the_road_of_all_that_leave() {
 
 #[tokio::test]
 async fn another_autoscaler_has_its_way_and_is_named() {
-    let mut world = World::new();
-    let sfus = two_sfus(&mut world).await;
-    for sfu in &sfus {
-        sfu.report(|status| status.load.percent = 71);
-    }
+    let (mut world, _sfus) = busy_world().await;
     world.put_autoscaler("keda-hpa-blue");
     world.wish_again("blue", &spec(&json!({"mode": "Target"})));
     world.look("blue").await;
