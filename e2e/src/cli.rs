@@ -215,6 +215,10 @@ pub struct NetworkOptions {
     #[arg(long, value_enum)]
     pub peer: Option<Peer>,
 
+    /// End with an error if ours is worse than the peer's in any row, by more than chance.
+    #[arg(long, requires = "peer")]
+    pub fail_if_worse: bool,
+
     /// How long each network lasts, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     pub seconds: f64,

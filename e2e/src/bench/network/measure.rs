@@ -123,14 +123,23 @@ impl<'a> Participant<'a> {
         let end = CallEnd { server: &entrance.url, token: &token, sends, codec, relay, secret };
         let url = driver.network_page(&end).await?;
         let person = browser.open(&url, &Visitor::new(name, 440)).await?;
+        if let Err(error) = self.connected(&person).await {
+            // Otherwise it would go on trying, and be in the way of whoever comes next.
+            person.close().await?;
+            return Err(error);
+        }
+        Ok(person)
+    }
+
+    async fn connected(&self, person: &Person) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while person.evaluate("window.measured?.state().connection").await? != json!("connected") {
             if Instant::now() > deadline {
-                bail!("{name} is not in the call after {} s", START_LIMIT.as_secs());
+                bail!("{} is not in the call after {} s", self.name, START_LIMIT.as_secs());
             }
             sleep(LOOK).await;
         }
-        Ok(person)
+        Ok(())
     }
 }
 
@@ -158,9 +167,14 @@ impl Pair<'_> {
         let ada = Participant { sends: &[VOICE, CAMERA, SCREEN], ..Participant::new("Ada") };
         let sender = ada.join(driver, self.sender, entrance, call).await?;
         let bo = Participant { relay: Some(relay.places.relay), ..Participant::new("Bo") };
-        let receiver = bo.join(driver, self.receiver, entrance, call).await?;
-        let measured = self.watch(&receiver, relay, course).await;
-        receiver.close().await?;
+        let measured = match bo.join(driver, self.receiver, entrance, call).await {
+            Ok(receiver) => {
+                let measured = self.watch(&receiver, relay, course).await;
+                receiver.close().await?;
+                measured
+            }
+            Err(error) => Err(error),
+        };
         sender.close().await?;
         measured
     }

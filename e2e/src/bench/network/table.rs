@@ -14,6 +14,8 @@ pub struct Results {
     pub ours: Vec<Measured>,
     /// Empty without a peer.
     pub theirs: Vec<Measured>,
+    /// Calls that did not come about and were tried again: whose, and why.
+    pub failures: Vec<String>,
 }
 
 const NAME_WIDTH: usize = 48;
@@ -28,6 +30,11 @@ impl Results {
         }
         let middle = |repeats: &[Measured]| median(repeats.iter().filter_map(|one| of(one).or(metric.worst())));
         (middle(&self.ours), middle(&self.theirs))
+    }
+
+    /// Whether ours is worse anywhere.
+    pub fn is_worse(&self) -> bool {
+        !self.worse().is_empty()
     }
 
     /// The names of the metrics in which ours is worse.
@@ -53,6 +60,9 @@ pub fn table(results: &Results) -> String {
         }
         let write = |value: Option<f64>| value.map(short).unwrap_or_default();
         push_row(&mut text, metric.name, [write(ours), write(theirs), verdict(metric, ours, theirs).to_owned()]);
+    }
+    for failure in &results.failures {
+        let _ = writeln!(text, "  tried again: {failure}");
     }
     text
 }
@@ -110,6 +120,7 @@ mod tests {
             seconds: 1.0,
             ours: vec![measured(ours)],
             theirs: theirs.map(measured).into_iter().collect(),
+            failures: Vec::new(),
         }
     }
 
@@ -140,6 +151,13 @@ mod tests {
         let all = [results(9, Some(2)), results(2, Some(9))];
         assert_eq!(summary(&all), "calls is worse in\n  clean: camera: in full after joining, s");
         assert_eq!(summary(&all[1..]), "calls is worse nowhere");
+    }
+
+    #[test]
+    fn what_was_tried_again_is_told() {
+        let failures = vec!["livekit, repeat 1: Bo is not in the call after 40 s".to_owned()];
+        let text = table(&Results { failures, ..results(2, Some(9)) });
+        assert!(text.ends_with("\n  tried again: livekit, repeat 1: Bo is not in the call after 40 s\n"), "{text}");
     }
 
     #[test]
