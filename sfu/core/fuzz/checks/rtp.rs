@@ -3,7 +3,7 @@
 
 use sfu_core::engine::command::{Codec, Extensions};
 use sfu_core::id::Ssrc;
-use sfu_core::media::extension::{self, Kind, Located, Own};
+use sfu_core::media::extension::{self, Kind, Located, Own, WrittenIds};
 use sfu_core::media::keyframe::starts_keyframe;
 use sfu_core::media::picture::Numbers;
 use sfu_core::media::rtp::{Header, write_header};
@@ -48,7 +48,7 @@ pub fn check(packet: &[u8]) {
     let mut out = Vec::new();
     write_header(&mut out, header.payload_type, header.marker, header.sequence_number, header.timestamp, header.ssrc);
     let own = Own { mid: "0", now: Time::from_millis(7), transport_sequence: Some(1), dependency_descriptor: None };
-    extension::write(&mut out, &IDS, packet, located, own);
+    extension::write(&mut out, WrittenIds::new(&IDS), packet, located, own);
     let copy = Header::parse(&out).expect("what we write, we read");
     let read = Located::find(&copy, &out, &IDS);
     assert_eq!(read.text(Kind::Mid, &out), Some("0"));

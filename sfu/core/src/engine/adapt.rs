@@ -171,11 +171,11 @@ impl Engine {
         for at in &transport.subscriptions {
             let Some(subscription) = subscriptions.get_mut(*at) else { continue };
             let is_muted = tracks.get(subscription.track).is_some_and(|track| track.muted);
-            if !is_muted && subscription.description.target != Target::Off {
+            if !is_muted && subscription.description().target != Target::Off {
                 continue;
             }
-            if std::mem::replace(&mut subscription.allowed, Allowed::Everything) == Allowed::Nothing {
-                let subscription = subscription.description.subscription;
+            if std::mem::replace(&mut subscription.rest.allowed, Allowed::Everything) == Allowed::Nothing {
+                let subscription = subscription.description().subscription;
                 output.event(Event::SubscriptionResumed { subscription });
             }
         }
@@ -187,13 +187,13 @@ impl Engine {
             Some(_) if limit.is_none() && wish.is_fulfilled() => Allowed::Everything,
             Some(layer) => Allowed::UpTo(layer),
         };
-        if self.subscriptions.get(index).is_none_or(|subscription| subscription.allowed == allowed) {
+        if self.subscriptions.get(index).is_none_or(|subscription| subscription.rest.allowed == allowed) {
             return;
         }
         self.forward_burst(now);
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
-        let before = std::mem::replace(&mut subscription.allowed, allowed);
-        let key = subscription.description.subscription;
+        let before = std::mem::replace(&mut subscription.rest.allowed, allowed);
+        let key = subscription.description().subscription;
         match (before, allowed) {
             (_, Allowed::Nothing) => self.output.event(Event::SubscriptionPaused { subscription: key }),
             (Allowed::Nothing, _) => self.output.event(Event::SubscriptionResumed { subscription: key }),
@@ -263,19 +263,19 @@ impl Subscription {
     /// What it could get of a video track; `None` if nothing is wanted.
     fn wish(&self, now: Time, track: &Track) -> Option<Wish> {
         let mut layers = [None; MAX_LAYERS];
-        for layer in candidates(self.description.target, track.alive(now)) {
+        for layer in candidates(self.description().target, track.alive(now)) {
             if let Some(rate) = layers.get_mut(usize::from(layer)) {
                 *rate = Some(track.rate(now, layer));
             }
         }
-        if let Some(points) = track.points(now, self.description.target).filter(|_| layers[0].is_some()) {
+        if let Some(points) = track.points(now, self.description().target).filter(|_| layers[0].is_some()) {
             layers = points;
         }
-        if self.description.target == Target::Off {
+        if self.description().target == Target::Off {
             return None;
         }
-        let wish = Wish { priority: self.description.priority, layers, current: None, chosen: None };
-        let current = match self.allowed {
+        let wish = Wish { priority: self.description().priority, layers, current: None, chosen: None };
+        let current = match self.rest.allowed {
             Allowed::Everything => Some(wish.best().map_or(u8::MAX, |(layer, _)| layer)),
             Allowed::UpTo(layer) => Some(wish.best_up_to(layer).unwrap_or(layer)),
             Allowed::Nothing => None,
@@ -285,25 +285,25 @@ impl Subscription {
 
     /// The payload type of padding, if there is a stream that takes some: that of retransmissions, which may be empty.
     fn padding(&self) -> Option<u8> {
-        self.rtx_stream.and(self.description.extensions.transport_cc)?;
-        self.description.codecs.iter().find_map(|mapping| mapping.rtx_payload_type)
+        self.rest.rtx_stream.filter(|_| self.ids().has_transport_cc())?;
+        self.description().codecs.iter().find_map(|mapping| mapping.rtx_payload_type)
     }
 
     /// Sends a packet of padding. Returns its length.
     fn pad(&mut self, now: Time, transport: &mut Transport, output: &mut Output) -> Option<usize> {
-        let (stream, payload_type) = (self.rtx_stream?, self.padding()?);
+        let (stream, payload_type) = (self.rest.rtx_stream?, self.padding()?);
         let path = transport.connectivity.selected()?;
         let srtp = transport.srtp.as_mut()?;
-        let transport_sequence = take_number(&mut transport.next_transport_sequence, &self.description.extensions);
+        let transport_sequence = take_number(&mut transport.next_transport_sequence, self.ids());
         let mut out = output.buffer();
-        let timestamp = self.last.map_or(0, |last| last.timestamp);
-        write_header(&mut out, payload_type, false, 0, timestamp, self.description.ssrc);
-        let own = Own { mid: &self.description.mid.0, now, transport_sequence, dependency_descriptor: None };
-        extension::write(&mut out, &self.description.extensions, &[], Located::default(), own);
+        let timestamp = self.last.map_or(0, |last| last.sent().timestamp);
+        write_header(&mut out, payload_type, false, 0, timestamp, self.ssrc());
+        let own = Own { mid: self.mid(), now, transport_sequence, dependency_descriptor: None };
+        extension::write(&mut out, self.ids(), &[], Located::default(), own);
         out[0] |= HAS_PADDING;
         let header_length = out.len();
         out.resize(header_length + PADDING.len() + srtp.sealer.profile().rtp_overhead(), 0);
-        match srtp.sealer.seal_rtp_into(stream, self.next_rtx, header_length, &PADDING, &mut out) {
+        match srtp.sealer.seal_rtp_into(stream, self.rest.next_rtx, header_length, &PADDING, &mut out) {
             Ok(length) => out.truncate(length),
             Err(error) => {
                 tracing::debug!(%error, "padding was not sealed");
@@ -312,7 +312,7 @@ impl Subscription {
                 return None;
             }
         }
-        self.next_rtx += 1;
+        self.rest.next_rtx += 1;
         let length = out.len();
         transport.note_sent(now, transport_sequence, length);
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.padding);

@@ -207,9 +207,9 @@ impl Engine {
         if let Some(index) = self.index.subscriptions.get(&subscribe.subscription).copied() {
             let Some(known) = self.subscriptions.get_mut(index) else { return };
             let same_stream = (known.transport, known.track) == (transport, track)
-                && (known.description.ssrc, known.description.rtx_ssrc) == (subscribe.ssrc, subscribe.rtx_ssrc);
+                && (known.ssrc(), known.description().rtx_ssrc) == (subscribe.ssrc, subscribe.rtx_ssrc);
             if same_stream {
-                known.description = subscribe;
+                known.describe(subscribe);
                 return self.retarget(now, index);
             }
             self.remove_subscription(index);
@@ -227,7 +227,7 @@ impl Engine {
     /// takes it again.
     pub(super) fn insert_subscription(&mut self, subscription: Subscription) -> SubscriptionIndex {
         let (transport, track) = (subscription.transport, subscription.track);
-        let (key, ssrc) = (subscription.description.subscription, subscription.description.ssrc);
+        let (key, ssrc) = (subscription.description().subscription, subscription.ssrc());
         let index = self.subscriptions.insert(subscription);
         self.index.subscriptions.insert(key, index);
         if let Some(track) = self.tracks.get_mut(track) {
@@ -246,19 +246,19 @@ impl Engine {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
         let transport = self.transports.get_mut(subscription.transport);
         let Some(Srtp { sealer, .. }) = transport.and_then(|transport| transport.srtp.as_mut()) else { return };
-        let opened = sealer.open_stream(subscription.description.ssrc);
-        let repair = subscription.description.rtx_ssrc.map(|ssrc| sealer.open_stream(ssrc)).transpose();
+        let opened = sealer.open_stream(subscription.ssrc());
+        let repair = subscription.description().rtx_ssrc.map(|ssrc| sealer.open_stream(ssrc)).transpose();
         let (Ok(stream), Ok(repair)) = (opened, repair) else {
-            tracing::warn!(subscription = subscription.description.subscription.0, "too many streams under one key");
+            tracing::warn!(subscription = subscription.description().subscription.0, "too many streams under one key");
             return;
         };
         if let Some(next) = sealer.next_index(stream) {
             subscription.begin_at(next);
         }
         if let Some(next) = repair.and_then(|stream| sealer.next_index(stream)) {
-            subscription.next_rtx = next;
+            subscription.rest.next_rtx = next;
         }
-        (subscription.stream, subscription.rtx_stream) = (Some(stream), repair);
+        (subscription.stream, subscription.rest.rtx_stream) = (Some(stream), repair);
     }
 
     pub(super) fn unsubscribe(&mut self, key: SubscriptionKey) {
@@ -269,7 +269,7 @@ impl Engine {
 
     pub(super) fn remove_subscription(&mut self, index: SubscriptionIndex) {
         let Some(subscription) = self.subscriptions.remove(index) else { return };
-        self.index.subscriptions.remove(&subscription.description.subscription);
+        self.index.subscriptions.remove(&subscription.description().subscription);
         if let Some(track) = self.tracks.get_mut(subscription.track) {
             track.subscriptions.retain(|known| *known != index);
         }
@@ -278,7 +278,7 @@ impl Engine {
         transport.sent.retain(|_, known| *known != index);
         transport.forget_waiting(index);
         if let Some(srtp) = transport.srtp.as_mut() {
-            for stream in [subscription.stream, subscription.rtx_stream].into_iter().flatten() {
+            for stream in [subscription.stream, subscription.rest.rtx_stream].into_iter().flatten() {
                 srtp.sealer.close_stream(stream);
             }
         }
@@ -287,7 +287,7 @@ impl Engine {
     fn set_target(&mut self, now: Time, key: SubscriptionKey, target: Target) {
         let Some(index) = self.index.subscriptions.get(&key).copied() else { return };
         let Some(subscription) = self.subscriptions.get_mut(index) else { return };
-        subscription.description.target = target;
+        subscription.set_target(target);
         let transport = subscription.transport;
         self.share_out(now, transport);
         self.retarget(now, index);

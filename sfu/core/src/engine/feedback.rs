@@ -96,7 +96,7 @@ impl Engine {
         let Some(track) = self.tracks.get(subscription.track).filter(|track| !track.is_video()) else { return };
         let Some(origin) = subscription.rewriter.origin(sequence_number) else { return };
         let is_here = track.source(origin.source).is_some_and(|source| source.history.get(origin.sequence).is_some());
-        if is_here && subscription.statistics.newly_asked(origin.out) {
+        if is_here && subscription.rest.statistics.newly_asked(origin.out) {
             transport.redundancy.handle_lost(now);
         }
     }
@@ -136,21 +136,23 @@ impl Engine {
     fn handle_block(&mut self, now: Time, index: TransportIndex, subscription: SubscriptionIndex, block: &ReportBlock) {
         let Some(subscription) = self.subscriptions.get_mut(subscription) else { return };
         let Some(transport) = self.transports.get_mut(index) else { return };
+        subscription.is_known = true;
+        let sent = subscription.sent;
         if self.tracks.get(subscription.track).is_some_and(|track| !track.is_video()) {
             let next = subscription.rewriter.next();
-            let (lost, part) = subscription.statistics.newly_lost_on_the_way(block, next);
+            let (lost, part) = subscription.rest.statistics.newly_lost_on_the_way(block, sent, next);
             self.output.stats.lost.sent += lost;
             transport.redundancy.handle_report(now, part, lost);
         } else {
-            self.output.stats.lost.sent += subscription.statistics.newly_lost(block);
+            self.output.stats.lost.sent += subscription.rest.statistics.newly_lost(block, sent);
         }
-        let round_trip = subscription.statistics.round_trip(now, block);
+        let round_trip = subscription.rest.statistics.round_trip(now, block);
         if let Some(sample) = round_trip {
             transport.handle_round_trip(sample);
         }
-        let clock_rate = subscription.description.codecs.first().map_or(90_000, |codec| codec.clock_rate.max(1));
+        let clock_rate = subscription.description().codecs.first().map_or(90_000, |codec| codec.clock_rate.max(1));
         self.output.event(Event::SubscriptionQuality {
-            subscription: subscription.description.subscription,
+            subscription: subscription.description().subscription,
             quality: Quality {
                 loss: f32::from(block.fraction_lost) / 256.0,
                 jitter_ms: block.jitter as f32 * 1000.0 / clock_rate as f32,

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::output::Output;
 use super::pacing::Parcel;
 use super::stats::EngineStats;
-use super::subscription::Subscription;
+use super::subscription::{Last, Subscription};
 use super::svc::{self, Choice};
 use super::track::{Source, Track, needs_keyframe};
 use super::transport::{Srtp, Transport, take_number};
@@ -173,7 +173,7 @@ impl Subscription {
         let waits = self.wanted == Some(original.layer) && self.rewriter.source() != Some(source.id);
         let can_begin = !packet.payload().is_empty() && (packet.starts_keyframe || !needs_keyframe(original.codec));
         let is_ready = transport.connectivity.selected().is_some() && self.stream.is_some();
-        if !waits || !can_begin || !is_ready || self.outgoing(original.codec).is_none() {
+        if !waits || !can_begin || !is_ready || self.payload_type(original.codec).is_none() {
             return false;
         }
         let (picture_id, tl0_picture_index) = self.picture_offsets(original.numbers);
@@ -185,7 +185,7 @@ impl Subscription {
         if began {
             self.current = Some(original.layer);
             if selector.is_some() {
-                self.selector = selector;
+                self.rest.selector = selector;
             }
         }
         began
@@ -193,7 +193,9 @@ impl Subscription {
 
     /// What to add to the timestamps of a stream that begins with this packet.
     fn timestamp_offset(&self, original: &Original<'_>) -> u32 {
-        let (Some(last), Some((previous, offsets))) = (self.last, self.rewriter.last()) else { return 0 };
+        let (Some(last), Some((previous, offsets))) = (self.last.map(Last::sent), self.rewriter.last()) else {
+            return 0;
+        };
         let timestamp = original.packet.header.timestamp;
         let new = original.source.side();
         if previous == original.source.id
@@ -241,7 +243,7 @@ impl Subscription {
         if transport.connectivity.selected().is_none() || transport.srtp.is_none() || self.stream.is_none() {
             return;
         }
-        if self.outgoing(codec).is_none() {
+        if self.payload_type(codec).is_none() {
             self.rewriter.skip(source.id, packet.sequence);
             output.stats.dropped.no_codec += 1;
             return;
@@ -277,12 +279,12 @@ impl Subscription {
         let Original { now, packet, .. } = *original;
         let Some(path) = transport.connectivity.selected() else { return };
         let (Some(srtp), Some(stream)) = (transport.srtp.as_mut(), self.stream) else { return };
-        let Some(outgoing) = self.outgoing(original.codec) else { return };
+        let Some(plain) = self.payload_type(original.codec) else { return };
         let mut out = output.buffer();
-        let transport_sequence = take_number(&mut transport.next_transport_sequence, &self.description.extensions);
+        let transport_sequence = take_number(&mut transport.next_transport_sequence, self.ids());
         let distance = transport.redundancy.distance(now);
         let redundant = self.with_earlier(original, distance, &mut copies.redundant);
-        let payload_type = redundant.map_or(outgoing.payload_type, |(payload_type, _)| payload_type);
+        let payload_type = redundant.map_or(plain, |(payload_type, _)| payload_type);
         let payload = if left_out {
             let timestamp = packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
             self.write_blank_head(&mut out, payload_type, timestamp, now, transport_sequence);
@@ -304,19 +306,18 @@ impl Subscription {
                 return output.recycle(out);
             }
         }
-        if self.rtx_stream.is_none() {
-            self.sealed.keep(now, mapped.sequence, &out);
+        if self.keeps_sealed {
+            self.rest.sealed.keep(now, mapped.sequence, &out);
         }
         if !original.track.is_video() {
             transport.redundancy.handle_sent();
             output.stats.redundancy.sent += u64::from(redundant.is_some());
         }
-        if !self.statistics.has_sent() {
-            self.statistics.begin(mapped.sequence);
-            output.event(Event::SubscriptionStarted { subscription: self.description.subscription });
+        if self.sent.packets == 0 {
+            self.rest.statistics.begin(mapped.sequence);
+            output.event(Event::SubscriptionStarted { subscription: self.description().subscription });
         }
-        self.statistics.handle_sent(payload.len());
-        self.budget.handle_sent(payload.len());
+        self.sent.add(payload.len());
         transport.note_sent(now, transport_sequence, out.len());
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtp);
     }
@@ -325,10 +326,8 @@ impl Subscription {
     fn note_mapped(&mut self, original: &Original<'_>, mapped: Mapped) {
         if mapped.newest {
             let timestamp = original.packet.header.timestamp.wrapping_add(mapped.offsets.timestamp);
-            self.last = Some(LastSent { timestamp, at: original.now });
-            if let Some(numbers) = &original.numbers {
-                self.handle_picture(numbers, mapped.offsets);
-            }
+            let sent = LastSent { timestamp, at: original.now };
+            self.handle_newest(sent, original.numbers.as_ref(), mapped.offsets);
             self.note_frame(original.packet, mapped.offsets);
         }
     }
@@ -346,11 +345,11 @@ impl Subscription {
         let header = &packet.header;
         let timestamp = header.timestamp.wrapping_add(offsets.timestamp);
         let marker = svc::marker_of(packet, offsets.selection);
-        write_header(out, payload_type, marker, 0, timestamp, self.description.ssrc);
+        write_header(out, payload_type, marker, 0, timestamp, self.ssrc());
         let mut rewritten = ArrayVec::new();
         let dependency_descriptor = svc::descriptor_of(packet, offsets, &mut rewritten);
-        let own = Own { mid: &self.description.mid.0, now, transport_sequence, dependency_descriptor };
-        extension::write(out, &self.description.extensions, packet.bytes(), packet.extensions, own);
+        let own = Own { mid: self.mid(), now, transport_sequence, dependency_descriptor };
+        extension::write(out, self.ids(), packet.bytes(), packet.extensions, own);
     }
 }
 

@@ -57,7 +57,7 @@ impl Subscription {
         if distance == 0 || !track.may_be_repeated() {
             return None;
         }
-        let find = |codec| self.description.codecs.iter().find(|mapping: &&CodecMapping| mapping.codec == codec);
+        let find = |codec| self.description().codecs.iter().find(|mapping: &&CodecMapping| mapping.codec == codec);
         let (red, opus) = (find(Codec::Red)?, find(Codec::Opus)?);
         Some(Wanted { red_payload_type: red.payload_type, opus_payload_type: opus.payload_type, distance })
     }

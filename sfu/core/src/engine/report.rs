@@ -134,16 +134,16 @@ impl Engine {
             let Some(subscription) = self.subscriptions.get_mut(*at) else { continue };
             let Some((source, offsets)) = subscription.rewriter.last() else { continue };
             let is_turn = turn.wrapping_add(at.position() as u32).is_multiple_of(SENDER_REPORT_TURNS);
-            if !subscription.statistics.has_sent() || (subscription.statistics.has_reported() && !is_turn) {
+            if subscription.sent.packets == 0 || (subscription.rest.statistics.has_reported() && !is_turn) {
                 continue;
             }
             let source = self.tracks.get(subscription.track).and_then(|track| track.source(source));
             let Some((source, mapping)) = source.and_then(|source| Some((source, source.mapping?))) else { continue };
-            let ssrc = subscription.description.ssrc;
+            let (ssrc, sent) = (subscription.ssrc(), subscription.sent);
             let clock = (mapping, source.clock_rate);
-            let info = subscription.statistics.report(now, ssrc, clock, offsets.timestamp);
+            let info = subscription.rest.statistics.report(now, (ssrc, sent), clock, offsets.timestamp);
             write_sender_report(&mut self.scratch.rtcp, &info);
-            write_source_description(&mut self.scratch.rtcp, ssrc, &subscription.description.cname);
+            write_source_description(&mut self.scratch.rtcp, ssrc, &subscription.description().cname);
             self.flush_full_rtcp(index);
         }
         self.scratch.indices = indices;

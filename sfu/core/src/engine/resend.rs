@@ -4,6 +4,7 @@ use super::Engine;
 use super::arena::SubscriptionIndex;
 use super::forward::payload_of;
 use super::stats::EngineStats;
+use super::subscription::Rest;
 use super::svc::Choice;
 use super::transport::take_number;
 use crate::media::picture::Numbers;
@@ -31,12 +32,16 @@ impl Engine {
             return None;
         }
         let srtp = transport.srtp.as_mut()?;
-        let Some(stream) = subscription.rtx_stream else {
-            let (sent, sealed) = subscription.sealed.find(origin.out)?;
+        let (ids, octets) = (subscription.ids(), subscription.sent.octets);
+        let Some(stream) = subscription.rest.rtx_stream else {
+            // The first time, none has been kept.
+            subscription.keeps_sealed = true;
+            let Rest { sealed, budget, .. } = &mut *subscription.rest;
+            let (sent, sealed) = sealed.find(origin.out)?;
             if is_too_late(now, sent, tracks.get(subscription.track)?.is_video()) {
                 return None;
             }
-            if !subscription.budget.spend(now, origin.out, sealed.len()) {
+            if !budget.spend(now, octets, origin.out, sealed.len()) {
                 return None;
             }
             let mut out = output.buffer();
@@ -57,11 +62,10 @@ impl Engine {
             return None;
         }
         let payload_type = outgoing.rtx_payload_type?;
-        if !subscription.budget.spend(now, origin.out, packet.payload().len()) {
+        if !subscription.rest.budget.spend(now, octets, origin.out, packet.payload().len()) {
             return None;
         }
-        let transport_sequence =
-            take_number(&mut transport.next_transport_sequence, &subscription.description.extensions);
+        let transport_sequence = take_number(&mut transport.next_transport_sequence, ids);
         let mut out = output.buffer();
         let payload = if choice == Choice::LeaveOut {
             let timestamp = packet.header.timestamp.wrapping_add(origin.offsets.timestamp);
@@ -75,7 +79,7 @@ impl Engine {
         rtx::write_payload(&mut scratch.payload, origin.out as u16, payload);
         let header_length = out.len();
         out.resize(header_length + scratch.payload.len() + srtp.sealer.profile().rtp_overhead(), 0);
-        let sequence = subscription.next_rtx;
+        let sequence = subscription.rest.next_rtx;
         match srtp.sealer.seal_rtp_into(stream, sequence, header_length, &scratch.payload, &mut out) {
             Ok(length) => out.truncate(length),
             Err(error) => {
@@ -85,7 +89,7 @@ impl Engine {
                 return None;
             }
         }
-        subscription.next_rtx += 1;
+        subscription.rest.next_rtx += 1;
         transport.note_sent(now, transport_sequence, out.len());
         output.transmit(path, out, |stats: &mut EngineStats| &mut stats.sent.rtx);
         Some(())

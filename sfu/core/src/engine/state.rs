@@ -16,7 +16,7 @@ use crate::time::Time;
 use crate::transport::srtp::{InvalidKey, Opener, OpenerState, Sealer, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-const VERSION: u32 = 8;
+const VERSION: u32 = 9;
 
 /// An [`Engine`] at rest. Carries keys: whatever stores or sends it must keep it secret.
 ///
@@ -119,7 +119,7 @@ impl Indices {
         }
         indices.tracks.extend(engine.tracks.iter().map(|(index, track)| (track.description.track, index)));
         let subscriptions = engine.subscriptions.iter();
-        indices.subscriptions.extend(subscriptions.map(|(index, known)| (known.description.subscription, index)));
+        indices.subscriptions.extend(subscriptions.map(|(index, known)| (known.description().subscription, index)));
         indices
     }
 }

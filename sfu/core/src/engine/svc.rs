@@ -142,12 +142,12 @@ impl Subscription {
     /// The best layer it may have of a track's only stream.
     fn limit(&self, track: &Track) -> Layer {
         let Some(scalable) = track.scalable() else { return Layer::HIGHEST };
-        let allowed = match self.allowed {
+        let allowed = match self.rest.allowed {
             Allowed::UpTo(point) => scalable.points().get(usize::from(point)).map(|point| point.layer),
             Allowed::Everything | Allowed::Nothing => None,
         };
         let allowed = allowed.unwrap_or(Layer::HIGHEST);
-        match self.description.target {
+        match self.description().target {
             Target::Layer(highest) => Layer { spatial: allowed.spatial.min(highest), ..allowed },
             Target::Off => allowed,
         }
@@ -161,12 +161,12 @@ impl Subscription {
         let limit = self.limit(track);
         let is_open = self.rewriter.source() == Some(source.id);
         let frame = stream.frame(part.frame).filter(|_| is_open);
-        let selector = self.selector.as_deref_mut().filter(|selector| selector.is_of(source.id));
+        let selector = self.rest.selector.as_deref_mut().filter(|selector| selector.is_of(source.id));
         let selector = match (selector, frame) {
             (Some(selector), _) => selector,
             // Its layers were not known when the stream was begun.
             (None, Some(frame)) if frame.restarts => {
-                let selector = self.selector.get_or_insert_default();
+                let selector = self.rest.selector.get_or_insert_default();
                 **selector = selector.begun(source.id, frame, stream, limit);
                 selector
             }
@@ -189,7 +189,7 @@ impl Subscription {
         let Original { track, source, packet, .. } = *original;
         let stream = source.layers()?;
         let frame = stream.frame(packet.part?.frame)?;
-        let known = self.selector.as_deref().cloned().unwrap_or_default();
+        let known = self.rest.selector.as_deref().cloned().unwrap_or_default();
         Some(Box::new(known.begun(source.id, frame, stream, self.limit(track))))
     }
 
@@ -209,14 +209,15 @@ impl Subscription {
 
     /// Notes the frame of a packet that was sent and is newer than all before.
     pub(super) fn note_frame(&mut self, packet: &Packet, offsets: Offsets) {
-        if let (Some(part), Some(selector)) = (packet.part, self.selector.as_deref_mut()) {
+        let Some(part) = packet.part else { return };
+        if let Some(selector) = self.rest.selector.as_deref_mut() {
             selector.last_number = Some((part.frame as u16).wrapping_add(offsets.frame_number));
         }
     }
 
     /// What was done with a packet that is asked for again.
     pub(super) fn choice_of(&self, source: SourceId, packet: &Packet) -> Choice {
-        let selector = self.selector.as_deref().filter(|selector| selector.is_of(source));
+        let selector = self.rest.selector.as_deref().filter(|selector| selector.is_of(source));
         let (Some(selector), Some(part)) = (selector, packet.part) else { return Choice::Send };
         match selector.decision(part.frame) {
             Some(true) => Choice::Send,
@@ -230,14 +231,14 @@ impl Subscription {
     /// Whether it waits for a keyframe to get another layer of a stream it gets already.
     pub(super) fn waits_for_layer(&self, track: &Track) -> bool {
         let (Some(stream), Some(source)) = (track.scalable(), self.rewriter.source()) else { return false };
-        let selector = self.selector.as_deref().filter(|selector| selector.is_of(source));
+        let selector = self.rest.selector.as_deref().filter(|selector| selector.is_of(source));
         selector.is_some_and(|selector| selector.needs_keyframe(stream, self.limit(track)))
     }
 
     /// What is sent does not even fit alone: it is lowered at once, or ceases until a keyframe comes.
     pub(super) fn cease(&mut self) {
         let source = self.rewriter.source();
-        match self.selector.as_deref_mut().filter(|selector| source.is_some_and(|source| selector.is_of(source))) {
+        match self.rest.selector.as_deref_mut().filter(|selector| source.is_some_and(|source| selector.is_of(source))) {
             Some(selector) => selector.hurry(),
             None => self.interrupt(),
         }
@@ -252,9 +253,9 @@ impl Subscription {
         now: Time,
         transport_sequence: Option<u16>,
     ) {
-        write_header(out, payload_type, false, 0, timestamp, self.description.ssrc);
-        let own = Own { mid: &self.description.mid.0, now, transport_sequence, dependency_descriptor: None };
-        extension::write(out, &self.description.extensions, &[], Located::default(), own);
+        write_header(out, payload_type, false, 0, timestamp, self.ssrc());
+        let own = Own { mid: self.mid(), now, transport_sequence, dependency_descriptor: None };
+        extension::write(out, self.ids(), &[], Located::default(), own);
     }
 }
 

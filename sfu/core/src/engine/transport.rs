@@ -13,6 +13,7 @@ use super::connectivity::Connectivity;
 use super::handoff::{Held, Ownership};
 use super::path::Path;
 use crate::id::{Ssrc, SubscriptionKey, TransportKey};
+use crate::media::extension::WrittenIds;
 use crate::media::redundancy::Redundancy;
 use crate::media::twcc::FeedbackGenerator;
 use crate::time::Time;
@@ -166,8 +167,8 @@ impl Transport {
 }
 
 /// The transport-wide number of the next packet, if the receiver has an extension for it. `last` is the one before.
-pub const fn take_number(last: &mut u64, extensions: &Extensions) -> Option<u16> {
-    if extensions.transport_cc.is_none() {
+pub const fn take_number(last: &mut u64, ids: WrittenIds) -> Option<u16> {
+    if !ids.has_transport_cc() {
         return None;
     }
     *last += 1;

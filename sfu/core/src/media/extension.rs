@@ -1,5 +1,6 @@
 //! Header extensions (RFC 8285): which a packet carries, and what of them a receiver gets under its own ids.
 
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::Extensions;
@@ -114,6 +115,32 @@ impl Located {
     }
 }
 
+/// The ids a receiver knows what we write by; 0 for what it does not take. One of [`Extensions`], made small, since each
+/// copy of a packet looks at it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenIds {
+    mid: u8,
+    transport_cc: u8,
+    abs_send_time: u8,
+    passed_on: [u8; PASSED_ON.len()],
+}
+
+impl WrittenIds {
+    pub fn new(ids: &Extensions) -> Self {
+        Self {
+            mid: ids.mid.unwrap_or(0),
+            transport_cc: ids.transport_cc.unwrap_or(0),
+            abs_send_time: ids.abs_send_time.unwrap_or(0),
+            passed_on: PASSED_ON.map(|kind| ids.id(kind).unwrap_or(0)),
+        }
+    }
+
+    /// Whether the receiver counts what comes on all streams of its transport.
+    pub const fn has_transport_cc(self) -> bool {
+        self.transport_cc != 0
+    }
+}
+
 /// What we add to a copy of a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Own<'a> {
@@ -127,30 +154,25 @@ pub struct Own<'a> {
 
 /// Writes the extension of a copy under the receiver's ids, behind the header `out` already holds: the receiver's mid,
 /// our own times and numbers, and what describes the media. Rids are the publisher's affair and left out.
-pub fn write(out: &mut Vec<u8>, ids: &Extensions, packet: &[u8], located: Located, own: Own<'_>) {
+pub fn write(out: &mut Vec<u8>, ids: WrittenIds, packet: &[u8], located: Located, own: Own<'_>) {
     let data = |kind: Kind| match own.dependency_descriptor {
         Some(data) if kind == Kind::DependencyDescriptor => data,
         _ => located.get(kind, packet),
     };
-    let passed = |kind: Kind| ids.id(kind).map(|id| (id, data(kind))).filter(|(_, data)| !data.is_empty());
-    let long = PASSED_ON.into_iter().filter_map(passed).any(|(id, data)| needs_two_bytes(id, data.len()));
-    let mid = ids.mid.map(|id| (id, own.mid.as_bytes())).filter(|(_, mid)| !mid.is_empty());
-    let own_ids = [ids.mid, ids.transport_cc, ids.abs_send_time];
-    let two_bytes = long
-        || own_ids.into_iter().flatten().any(|id| id > 14)
-        || mid.is_some_and(|(id, mid)| needs_two_bytes(id, mid.len()));
+    let sequence = own.transport_sequence.unwrap_or(0).to_be_bytes();
+    let send_time = abs_send_time(own.now);
+    let ours: [(u8, &[u8]); 3] = [
+        (ids.mid, own.mid.as_bytes()),
+        (ids.transport_cc, if own.transport_sequence.is_some() { &sequence } else { &[] }),
+        (ids.abs_send_time, &send_time),
+    ];
+    let passed_on = ids.passed_on.into_iter().zip(PASSED_ON).map(|(id, kind)| (id, data(kind)));
+    let elements = ours.into_iter().chain(passed_on).filter(|(id, data)| *id != 0 && !data.is_empty());
+    let elements: ArrayVec<_, { 3 + PASSED_ON.len() }> = elements.collect();
+    let two_bytes = elements.iter().any(|(id, data)| needs_two_bytes(*id, data.len()));
     let form = if two_bytes { ExtensionForm::TwoByte } else { ExtensionForm::OneByte };
     let mut writer = ExtensionWriter::new(out, form);
-    if let Some((id, mid)) = mid {
-        writer.push(id, mid);
-    }
-    if let (Some(id), Some(sequence)) = (ids.transport_cc, own.transport_sequence) {
-        writer.push(id, &sequence.to_be_bytes());
-    }
-    if let Some(id) = ids.abs_send_time {
-        writer.push(id, &abs_send_time(own.now));
-    }
-    for (id, data) in PASSED_ON.into_iter().filter_map(passed) {
+    for (id, data) in elements {
         writer.push(id, data);
     }
     writer.finish();
@@ -207,7 +229,7 @@ mod tests {
             transport_sequence: Some(0x0102),
             dependency_descriptor: None,
         };
-        write(&mut out, ids, &bytes, located, own);
+        write(&mut out, WrittenIds::new(ids), &bytes, located, own);
         let header = Header::parse(&out).expect("ours");
         header.elements(&out).map(|(id, span)| (id, span.of(&out).to_vec())).collect()
     }

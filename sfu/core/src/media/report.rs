@@ -17,11 +17,27 @@ pub const SENDER_REPORT_TURNS: u32 = 3;
 /// Reports remembered until the receiver refers to them.
 const REMEMBERED: usize = 3;
 
-/// What was sent on one SSRC.
+/// What was sent on one SSRC, retransmissions apart. Both counts wrap, as they do on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    pub packets: u32,
+    /// Of payload.
+    pub octets: u32,
+}
+
+impl Sent {
+    pub const NOTHING: Self = Self { packets: 0, octets: 0 };
+
+    /// Counts a packet.
+    pub const fn add(&mut self, payload: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload as u32);
+    }
+}
+
+/// What reports about one SSRC tell and told, beside [`Sent`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderStatistics {
-    packets: u32,
-    octets: u32,
     /// Of the packets, how many the receiver had reported as lost, and how many had been sent by then.
     lost: u32,
     packets_then: u32,
@@ -36,22 +52,7 @@ pub struct SenderStatistics {
 
 impl SenderStatistics {
     pub const fn new() -> Self {
-        Self {
-            packets: 0,
-            octets: 0,
-            lost: 0,
-            packets_then: 0,
-            next_then: 0,
-            missing_then: 0,
-            not_asked: 0,
-            reports: VecDeque::new(),
-        }
-    }
-
-    /// A packet was sent. Both counts wrap, as they do on the wire.
-    pub const fn handle_sent(&mut self, payload: usize) {
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(payload as u32);
+        Self { lost: 0, packets_then: 0, next_then: 0, missing_then: 0, not_asked: 0, reports: VecDeque::new() }
     }
 
     /// The first packet is sent, under this number.
@@ -63,16 +64,12 @@ impl SenderStatistics {
         !self.reports.is_empty()
     }
 
-    pub const fn has_sent(&self) -> bool {
-        self.packets > 0
-    }
-
     /// The report to send now. The clock is the publisher's, so all its streams share one and audio and video stay in
     /// step; `timestamp_offset` is what rewriting adds to its timestamps.
     pub fn report(
         &mut self,
         now: Time,
-        ssrc: Ssrc,
+        (ssrc, sent): (Ssrc, Sent),
         (mapping, clock_rate): (Mapping, u32),
         timestamp_offset: u32,
     ) -> SenderInfo {
@@ -82,33 +79,33 @@ impl SenderStatistics {
         }
         self.reports.push_back((ntp.middle(), now));
         let timestamp = timestamp.wrapping_add(timestamp_offset);
-        SenderInfo { ssrc, ntp, timestamp, packets: self.packets, octets: self.octets }
+        SenderInfo { ssrc, ntp, timestamp, packets: sent.packets, octets: sent.octets }
     }
 
     /// Packets that a block reports as lost and no block before it did. No more than were sent since then: whatever the
     /// receiver claims, the sum stays below what was sent.
-    pub fn newly_lost(&mut self, block: &ReportBlock) -> u64 {
+    pub fn newly_lost(&mut self, block: &ReportBlock, sent: Sent) -> u64 {
         // 24 bits with a sign (RFC 3550, section 6.4.1): duplicates can make it negative.
         let total = if block.total_lost < 1 << 23 { block.total_lost } else { 0 };
-        let sent = self.packets.wrapping_sub(self.packets_then);
-        let lost = total.saturating_sub(self.lost).min(sent);
+        let since = sent.packets.wrapping_sub(self.packets_then);
+        let lost = total.saturating_sub(self.lost).min(since);
         self.lost = self.lost.max(total);
-        self.packets_then = self.packets;
+        self.packets_then = sent.packets;
         u64::from(lost)
     }
 
     /// Of the packets that a block reports as lost and no block before it did, those that were lost on the way to the
     /// receiver, and what part of all they are, in 256ths. Up to `next`, numbers were given out: what has one and was
     /// never sent was lost before it came to us.
-    pub fn newly_lost_on_the_way(&mut self, block: &ReportBlock, next: u64) -> (u64, u8) {
-        let sent = u64::from(self.packets.wrapping_sub(self.packets_then));
-        let missing = next.saturating_sub(self.next_then).saturating_sub(sent);
-        let lost = self.newly_lost(block);
+    pub fn newly_lost_on_the_way(&mut self, block: &ReportBlock, sent: Sent, next: u64) -> (u64, u8) {
+        let since = u64::from(sent.packets.wrapping_sub(self.packets_then));
+        let missing = next.saturating_sub(self.next_then).saturating_sub(since);
+        let lost = self.newly_lost(block, sent);
         // A gap is seen there a moment after it was seen here, maybe behind the next block.
         let excused = std::mem::replace(&mut self.missing_then, missing.saturating_sub(lost)) + missing;
         self.next_then = next;
         let lost = lost.saturating_sub(excused);
-        let part = u8::try_from(lost * 256 / sent.max(1)).unwrap_or(u8::MAX);
+        let part = u8::try_from(lost * 256 / since.max(1)).unwrap_or(u8::MAX);
         (lost, part.min(block.fraction_lost))
     }
 
@@ -139,11 +136,10 @@ mod tests {
     #[test]
     fn the_report_speaks_the_publishers_clock_and_our_timestamps() {
         let mut statistics = SenderStatistics::default();
-        statistics.handle_sent(100);
-        statistics.handle_sent(50);
+        let sent = Sent { packets: 2, octets: 150 };
         let ntp = NtpTime::from_unix(Duration::from_secs(1000));
         let mapping = Mapping { ntp, timestamp: 48_000, arrival: Time::from_millis(500) };
-        let info = statistics.report(Time::from_millis(1500), Ssrc(7), (mapping, 48_000), 5);
+        let info = statistics.report(Time::from_millis(1500), (Ssrc(7), sent), (mapping, 48_000), 5);
         let expected = SenderInfo {
             ssrc: Ssrc(7),
             ntp: NtpTime::from_unix(Duration::from_secs(1001)),
@@ -157,8 +153,9 @@ mod tests {
     #[test]
     fn lost_packets_are_counted_once_and_no_more_than_were_sent() {
         let mut statistics = SenderStatistics::default();
+        let mut sent = Sent::NOTHING;
         let mut reported = |n_sent, total_lost| {
-            (0..n_sent).for_each(|_| statistics.handle_sent(100));
+            (0..n_sent).for_each(|_| sent.add(100));
             let block = ReportBlock {
                 ssrc: Ssrc(7),
                 fraction_lost: 0,
@@ -168,7 +165,7 @@ mod tests {
                 last_sender_report: 0,
                 delay_since_last_sender_report: 0,
             };
-            statistics.newly_lost(&block)
+            statistics.newly_lost(&block, sent)
         };
         assert_eq!(reported(50, 3), 3);
         assert_eq!(reported(50, 3), 0);
@@ -181,8 +178,9 @@ mod tests {
     fn what_never_came_to_us_was_not_lost_on_the_way_from_us() {
         let mut statistics = SenderStatistics::default();
         statistics.begin(1_000);
+        let mut sent = Sent::NOTHING;
         let mut reported = |n_sent, next, total_lost, fraction_lost| {
-            (0..n_sent).for_each(|_| statistics.handle_sent(100));
+            (0..n_sent).for_each(|_| sent.add(100));
             let block = ReportBlock {
                 ssrc: Ssrc(7),
                 fraction_lost,
@@ -192,7 +190,7 @@ mod tests {
                 last_sender_report: 0,
                 delay_since_last_sender_report: 0,
             };
-            statistics.newly_lost_on_the_way(&block, next)
+            statistics.newly_lost_on_the_way(&block, sent, next)
         };
         assert_eq!(reported(64, 1_064, 8, 32), (8, 32));
         assert_eq!(reported(64, 1_136, 16, 28), (0, 0), "eight never came");
@@ -206,7 +204,7 @@ mod tests {
     fn the_round_trip_leaves_out_what_the_receiver_held() {
         let mut statistics = SenderStatistics::default();
         let mapping = Mapping { ntp: NtpTime::from_bits(0x1_2345_0000_0000), timestamp: 0, arrival: Time::ZERO };
-        let info = statistics.report(Time::from_millis(1000), Ssrc(7), (mapping, 48_000), 0);
+        let info = statistics.report(Time::from_millis(1000), (Ssrc(7), Sent::NOTHING), (mapping, 48_000), 0);
         let mut block = ReportBlock {
             ssrc: Ssrc(7),
             fraction_lost: 0,

@@ -32,22 +32,21 @@ pub fn is_too_late(now: Time, since: Time, is_video: bool) -> bool {
 pub struct Budget {
     credit: u64,
     updated: Time,
+    /// Octets that had been sent by then.
+    octets_then: u32,
     answered: VecDeque<(u64, Time)>,
 }
 
 impl Budget {
     pub const fn new(now: Time) -> Self {
-        Self { credit: MAX_CREDIT / 4, updated: now, answered: VecDeque::new() }
+        Self { credit: MAX_CREDIT / 4, updated: now, octets_then: 0, answered: VecDeque::new() }
     }
 
-    /// Bytes were sent for the first time.
-    pub const fn handle_sent(&mut self, bytes: usize) {
-        let credit = self.credit + bytes as u64 / 2;
-        self.credit = if credit > MAX_CREDIT { MAX_CREDIT } else { credit };
-    }
-
-    /// Whether the packet `sequence` of `bytes` may be sent again now; if so, it is paid for.
-    pub fn spend(&mut self, now: Time, sequence: u64, bytes: usize) -> bool {
+    /// Whether the packet `sequence` of `bytes` may be sent again now; if so, it is paid for. `octets` have been sent for
+    /// the first time so far, in a count that wraps.
+    pub fn spend(&mut self, now: Time, octets: u32, sequence: u64, bytes: usize) -> bool {
+        let sent = octets.wrapping_sub(std::mem::replace(&mut self.octets_then, octets));
+        self.credit = (self.credit + u64::from(sent) / 2).min(MAX_CREDIT);
         let micros = u64::try_from(now.since(self.updated).as_micros()).unwrap_or(u64::MAX);
         let earned = micros.saturating_mul(CREDIT_PER_SECOND) / 1_000_000;
         self.credit = self.credit.saturating_add(earned).min(MAX_CREDIT);
@@ -71,12 +70,10 @@ impl Budget {
 /// Such a stream is repaired on its own SSRC under the old number. Sealing a packet again would use a nonce twice
 /// unless every byte were the same, and header extensions that count or tell the time are not. So the sealed packet
 /// itself is kept and sent again: whatever happens, the same bytes.
-///
-/// Costs nothing until the subscriber asks for a packet for the first time, which is then not answered.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SealedRing {
     packets: VecDeque<Sealed>,
-    wanted: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,14 +88,11 @@ const RING: usize = 64;
 
 impl SealedRing {
     pub const fn new() -> Self {
-        Self { packets: VecDeque::new(), wanted: false }
+        Self { packets: VecDeque::new() }
     }
 
-    /// Keeps a packet that is sent now, if anybody has ever asked for one.
+    /// Keeps a packet that is sent now.
     pub fn keep(&mut self, now: Time, sequence: u64, sealed: &[u8]) {
-        if !self.wanted {
-            return;
-        }
         let oldest = if self.packets.len() == RING { self.packets.pop_front() } else { None };
         let mut bytes = oldest.map_or_else(Vec::new, |oldest| oldest.bytes);
         bytes.clear();
@@ -106,9 +100,8 @@ impl SealedRing {
         self.packets.push_back(Sealed { sequence, at: now, bytes });
     }
 
-    /// When the packet was sent, and the packet, sealed, if it is there. Keeps packets from now on.
-    pub fn find(&mut self, sequence: u64) -> Option<(Time, &[u8])> {
-        self.wanted = true;
+    /// When the packet was sent, and the packet, sealed, if it is there.
+    pub fn find(&self, sequence: u64) -> Option<(Time, &[u8])> {
         self.packets.iter().rev().find(|kept| kept.sequence == sequence).map(|kept| (kept.at, &kept.bytes[..]))
     }
 }
@@ -121,39 +114,35 @@ mod tests {
     fn half_of_what_is_sent_may_be_sent_again() {
         let mut budget = Budget::new(Time::ZERO);
         let mut sequence = 0;
-        let mut spend = |budget: &mut Budget| {
+        let mut spend = |octets| {
             sequence += 1;
-            budget.spend(Time::ZERO, sequence, 1000)
+            budget.spend(Time::ZERO, octets, sequence, 1000)
         };
-        while spend(&mut budget) {}
-        for _ in 0..20 {
-            budget.handle_sent(1000);
-        }
-        assert_eq!((0..50).filter(|_| spend(&mut budget)).count(), 10);
+        let before = u32::MAX - 1_000;
+        while spend(before) {}
+        assert_eq!((0..50).filter(|_| spend(before.wrapping_add(20_000))).count(), 10);
     }
 
     #[test]
     fn time_earns_credit_too() {
         let mut budget = Budget::new(Time::ZERO);
-        assert!(budget.spend(Time::ZERO, 1, 64 * 1024), "what there is at first");
-        assert!(!budget.spend(Time::from_millis(900), 2, 16 * 1024));
-        assert!(budget.spend(Time::from_millis(1000), 2, 16 * 1024));
+        assert!(budget.spend(Time::ZERO, 0, 1, 64 * 1024), "what there is at first");
+        assert!(!budget.spend(Time::from_millis(900), 0, 2, 16 * 1024));
+        assert!(budget.spend(Time::from_millis(1000), 0, 2, 16 * 1024));
     }
 
     #[test]
     fn a_doubled_request_is_answered_once() {
         let mut budget = Budget::new(Time::ZERO);
-        assert!(budget.spend(Time::ZERO, 7, 100));
-        assert!(!budget.spend(Time::from_millis(9), 7, 100));
-        assert!(budget.spend(Time::from_millis(10), 7, 100));
+        assert!(budget.spend(Time::ZERO, 0, 7, 100));
+        assert!(!budget.spend(Time::from_millis(9), 0, 7, 100));
+        assert!(budget.spend(Time::from_millis(10), 0, 7, 100));
     }
 
     #[test]
-    fn sealed_packets_are_kept_once_somebody_asks() {
-        let mut ring = SealedRing::default();
-        ring.keep(Time::ZERO, 1, b"one");
-        assert_eq!(ring.find(1), None);
-        for sequence in 2..=70 {
+    fn the_last_sealed_packets_are_kept() {
+        let mut ring = SealedRing::new();
+        for sequence in 1..=70 {
             ring.keep(Time::from_millis(sequence), sequence, &[sequence as u8]);
         }
         assert_eq!(ring.find(70), Some((Time::from_millis(70), &[70][..])));

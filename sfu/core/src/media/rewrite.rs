@@ -64,6 +64,20 @@ struct Segment {
     source: SourceId,
     first_in: u64,
     offsets: Offsets,
+    /// Whether it is being continued; otherwise only packets that came late may pass.
+    open: bool,
+}
+
+impl Segment {
+    /// Whether this packet joins it.
+    fn continues_with(&self, source: SourceId, sequence: u64) -> bool {
+        self.open && self.source == source && sequence >= self.first_in
+    }
+
+    /// The outgoing number of a packet of its source that is not before its first.
+    const fn number_of(&self, sequence: u64) -> u64 {
+        self.first_out + (sequence - self.first_in)
+    }
 }
 
 /// Where a packet goes.
@@ -88,31 +102,41 @@ pub struct Origin {
 /// The mapping of one subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rewriter {
-    /// Ascending by outgoing number. The last one is open-ended.
-    segments: VecDeque<Segment>,
+    /// The one that packets join, or joined until the pause.
+    last: Option<Segment>,
     /// The next number nobody has had.
     next_out: u64,
+    /// Apart, since a packet seldom asks for it.
+    ended: Option<Box<Ended>>,
+}
+
+/// What came before the last segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Ended {
+    /// Ascending by outgoing number.
+    segments: VecDeque<Segment>,
     /// What was forwarded last by another owner of this mapping, of whose end nothing is known.
-    before: Option<(SourceId, Offsets)>,
-    /// Whether the last segment is being continued; otherwise only packets that came late may pass.
-    open: bool,
+    by_another: Option<(SourceId, Offsets)>,
 }
 
 impl Rewriter {
     /// `first` is the number of the first packet. Below 2^15, an early loss cannot make the receiver guess the
     /// roll-over counter wrong (RFC 3711, section 3.3.1).
     pub const fn new(first: u64) -> Self {
-        Self { segments: VecDeque::new(), next_out: first, before: None, open: false }
+        Self { last: None, next_out: first, ended: None }
     }
 
     /// The source that is being forwarded.
     pub fn source(&self) -> Option<SourceId> {
-        self.segments.back().filter(|_| self.open).map(|segment| segment.source)
+        self.last.filter(|last| last.open).map(|last| last.source)
     }
 
     /// The source that was forwarded last, and what was added to it, whether or not it still is.
     pub fn last(&self) -> Option<(SourceId, Offsets)> {
-        self.segments.back().map(|segment| (segment.source, segment.offsets)).or(self.before)
+        match &self.last {
+            Some(last) => Some((last.source, last.offsets)),
+            None => self.ended.as_ref()?.by_another,
+        }
     }
 
     /// The next number nobody has had.
@@ -123,55 +147,65 @@ impl Rewriter {
     /// Leaves out numbers that another owner may have used. What it sent is not known, so nothing from before can be
     /// asked for any more.
     pub fn leave_out(&mut self, numbers: u64) {
-        self.before = self.last();
-        self.segments.clear();
-        self.open = false;
+        self.ended = self.last().map(|last| Box::new(Ended { by_another: Some(last), ..Ended::default() }));
+        self.last = None;
         self.next_out += numbers;
     }
 
     /// The number that a packet has, or would have if it were sent now; nothing changes by that.
     pub fn number_of(&self, source: SourceId, sequence: u64) -> Option<u64> {
-        match self.segments.back() {
-            Some(last) if self.open && last.source == source && sequence >= last.first_in => {
-                Some(last.first_out + (sequence - last.first_in))
-            }
+        match &self.last {
+            Some(last) if last.continues_with(source, sequence) => Some(last.number_of(sequence)),
             _ => self.map_late(source, sequence).map(|mapped| mapped.sequence),
         }
+    }
+
+    /// All segments, the last one first.
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        let ended = self.ended.iter().flat_map(|ended| ended.segments.iter().rev());
+        self.last.iter().chain(ended)
+    }
+
+    /// Puts a segment behind all others.
+    fn push(&mut self, segment: Segment) {
+        // A segment nothing was sent from leaves no trace.
+        if let Some(last) = self.last.take().filter(|last| last.first_out < segment.first_out) {
+            let ended = &mut self.ended.get_or_insert_default().segments;
+            if ended.len() + 1 == MAX_SEGMENTS {
+                ended.pop_front();
+            }
+            ended.push_back(Segment { open: false, ..last });
+        }
+        self.last = Some(segment);
     }
 
     /// From here on, packets of `source` follow, beginning with its packet `first_in`. `false`, and nothing changes, if
     /// that packet has had its chance to be sent already: a second number for it would show it twice.
     pub fn begin(&mut self, source: SourceId, first_in: u64, offsets: Offsets) -> bool {
         let mut end = self.next_out;
-        for segment in self.segments.iter().rev() {
+        for segment in self.segments() {
             if segment.source == source && first_in < segment.first_in + (end - segment.first_out) {
                 return false;
             }
             end = segment.first_out;
         }
-        // A segment nothing was sent from leaves no trace.
-        if self.segments.back().is_some_and(|segment| segment.first_out == self.next_out) {
-            self.segments.pop_back();
-        }
-        if self.segments.len() == MAX_SEGMENTS {
-            self.segments.pop_front();
-        }
-        self.segments.push_back(Segment { first_out: self.next_out, source, first_in, offsets });
-        self.open = true;
+        self.push(Segment { first_out: self.next_out, source, first_in, offsets, open: true });
         true
     }
 
     /// Nothing new follows until the next [`begin`](Self::begin). What was sent may still be asked for.
     pub const fn pause(&mut self) {
-        self.open = false;
+        if let Some(last) = &mut self.last {
+            last.open = false;
+        }
     }
 
     /// The number of a source's packet that is to be sent. `None` if it is none of those being forwarded: from before
     /// its segment, or after the subscriber was switched to another source.
     pub fn map(&mut self, source: SourceId, sequence: u64) -> Option<Mapped> {
-        let last = *self.segments.back()?;
-        if self.open && last.source == source && sequence >= last.first_in {
-            let out = last.first_out + (sequence - last.first_in);
+        let last = self.last?;
+        if last.continues_with(source, sequence) {
+            let out = last.number_of(sequence);
             if out >= self.next_out + MAX_GAP && self.begin(source, sequence, last.offsets) {
                 return self.map(source, sequence);
             }
@@ -185,9 +219,9 @@ impl Rewriter {
     /// A packet that belongs into a segment which has ended, or into the sent part of the last one.
     fn map_late(&self, source: SourceId, sequence: u64) -> Option<Mapped> {
         let mut end = self.next_out;
-        for segment in self.segments.iter().rev() {
+        for segment in self.segments() {
             if segment.source == source && sequence >= segment.first_in {
-                let out = segment.first_out + (sequence - segment.first_in);
+                let out = segment.number_of(sequence);
                 if out < end {
                     return Some(Mapped { sequence: out, offsets: segment.offsets, newest: false });
                 }
@@ -200,14 +234,11 @@ impl Rewriter {
     /// A packet of the source is not to be sent, and the receiver shall not miss it. Works only for the packet that
     /// would be next; otherwise `false`, and something must be sent under its number.
     pub fn skip(&mut self, source: SourceId, sequence: u64) -> bool {
-        let Some(last) = self.segments.back().copied() else { return true };
-        if !self.open || last.source != source {
+        let Some(last) = self.last else { return true };
+        if !last.continues_with(source, sequence) {
             return self.map_late(source, sequence).is_none();
         }
-        if sequence < last.first_in {
-            return self.map_late(source, sequence).is_none();
-        }
-        if last.first_out + (sequence - last.first_in) != self.next_out {
+        if last.number_of(sequence) != self.next_out {
             return false;
         }
         self.begin(source, sequence + 1, last.offsets)
@@ -217,15 +248,15 @@ impl Rewriter {
     /// keeps its numbers and may still come. `false` if the packet has a number already, under which something must be
     /// sent.
     pub fn omit(&mut self, source: SourceId, sequence: u64) -> bool {
-        let Some(last) = self.segments.back().copied() else { return true };
-        if !self.open || last.source != source || sequence < last.first_in {
+        let Some(last) = self.last else { return true };
+        if !last.continues_with(source, sequence) {
             return self.map_late(source, sequence).is_none();
         }
-        if last.first_out + (sequence - last.first_in) < self.next_out {
+        if last.number_of(sequence) < self.next_out {
             return false;
         }
-        self.continue_from(sequence, last.offsets);
-        if let Some(segment) = self.segments.back_mut() {
+        self.continue_from(last, sequence, last.offsets);
+        if let Some(segment) = &mut self.last {
             segment.first_in = sequence + 1;
         }
         true
@@ -234,29 +265,20 @@ impl Rewriter {
     /// From this packet of the source on, other offsets hold; numbers run on, and what is missing before it keeps its
     /// own. Nothing changes if it, or one after it, has been sent.
     pub fn turn(&mut self, source: SourceId, sequence: u64, offsets: Offsets) {
-        let Some(last) = self.segments.back().copied().filter(|last| self.open && last.source == source) else {
-            return;
-        };
-        let is_new = sequence >= last.first_in && last.first_out + (sequence - last.first_in) >= self.next_out;
-        if is_new && last.offsets != offsets {
-            self.continue_from(sequence, offsets);
+        let Some(last) = self.last.filter(|last| last.continues_with(source, sequence)) else { return };
+        if last.number_of(sequence) >= self.next_out && last.offsets != offsets {
+            self.continue_from(last, sequence, offsets);
         }
     }
 
-    /// Begins a segment with a packet of the present source that is newer than all before.
-    fn continue_from(&mut self, sequence: u64, offsets: Offsets) {
-        let Some(last) = self.segments.back().copied() else { return };
-        let out = last.first_out + (sequence - last.first_in);
+    /// Begins a segment with a packet of the last one's source that is newer than all before.
+    fn continue_from(&mut self, last: Segment, sequence: u64, offsets: Offsets) {
+        let out = last.number_of(sequence);
         // As with a jump that is sent: nothing before it is waited for.
         if out < self.next_out + MAX_GAP {
             self.next_out = out;
         }
-        if last.first_out == self.next_out {
-            self.segments.pop_back();
-        } else if self.segments.len() == MAX_SEGMENTS {
-            self.segments.pop_front();
-        }
-        self.segments.push_back(Segment { first_out: self.next_out, source: last.source, first_in: sequence, offsets });
+        self.push(Segment { first_out: self.next_out, first_in: sequence, offsets, ..last });
     }
 
     /// Which packet was sent, or should have been, under the 16-bit number of an outgoing packet.
@@ -265,7 +287,7 @@ impl Rewriter {
         if out >= self.next_out {
             return None;
         }
-        let segment = self.segments.iter().rev().find(|segment| segment.first_out <= out)?;
+        let segment = self.segments().find(|segment| segment.first_out <= out)?;
         let sequence = segment.first_in + (out - segment.first_out);
         Some(Origin { source: segment.source, sequence, out, offsets: segment.offsets })
     }

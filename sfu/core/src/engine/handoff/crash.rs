@@ -107,11 +107,11 @@ impl TransportState {
 impl SubscriptionState {
     fn leave_out(&mut self, numbers: u64) {
         self.current = None;
-        // The estimate is gone, and what it had limited with it.
-        self.allowed = Allowed::Everything;
         self.rewriter.leave_out(numbers);
-        self.next_rtx += numbers;
-        self.sealed = SealedRing::new();
+        // The estimate is gone, and what it had limited with it.
+        self.rest.allowed = Allowed::Everything;
+        self.rest.next_rtx += numbers;
+        self.rest.sealed = SealedRing::new();
     }
 }
 
@@ -123,11 +123,11 @@ fn take_over_keys(
 ) -> Result<Srtp, InvalidKey> {
     let mut sealer = sealer.take_over(gap)?;
     for subscription in &mut state.subscriptions {
-        let description = &subscription.description;
+        let description = subscription.rest.description();
         let media = sealer.open_stream_from(description.ssrc, subscription.rewriter.next());
-        let repair = description.rtx_ssrc.map(|ssrc| sealer.open_stream_from(ssrc, subscription.next_rtx));
+        let repair = description.rtx_ssrc.map(|ssrc| sealer.open_stream_from(ssrc, subscription.rest.next_rtx));
         subscription.stream = media.ok();
-        subscription.rtx_stream = repair.and_then(Result::ok);
+        subscription.rest.rtx_stream = repair.and_then(Result::ok);
     }
     Ok(Srtp { sealer, opener: Opener::restore(opener)? })
 }

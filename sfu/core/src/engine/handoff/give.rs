@@ -65,7 +65,7 @@ impl Engine {
         transport.routes.clear();
         let (tracks, subscriptions) = (std::mem::take(&mut transport.tracks), transport.subscriptions.clone());
         let left = subscriptions.iter().filter_map(|index| self.subscriptions.get(*index));
-        transport.left = left.map(|subscription| subscription.description.subscription).collect();
+        transport.left = left.map(|subscription| subscription.description().subscription).collect();
         for subscription in subscriptions {
             self.remove_subscription(subscription);
         }

@@ -26,6 +26,7 @@ use super::path::Path;
 
 pub use self::crash::TakeOverError;
 pub use self::ownership::{Nomination, Ownership, Use};
+pub(super) use self::state::SubscriptionState;
 pub use self::state::{Enclosed, SessionCheckpoint, SessionState};
 
 /// What two engines tell each other about a transport that moves, in its order.

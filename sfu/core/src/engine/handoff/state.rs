@@ -12,8 +12,8 @@ use zeroize::Zeroize;
 use crate::engine::Engine;
 use crate::engine::adapt::Adaptation;
 use crate::engine::arena::TransportIndex;
-use crate::engine::command::{Extensions, Publish, Subscribe};
-use crate::engine::subscription::{Allowed, LastPicture, Subscription};
+use crate::engine::command::{Extensions, Publish};
+use crate::engine::subscription::{Last, Rest, Subscription};
 use crate::engine::track::{Layer, Source, Track};
 use crate::engine::transport::{Route, Transport};
 use crate::id::{Ssrc, TrackKey, TransportKey};
@@ -23,19 +23,17 @@ use crate::media::meter::RateMeter;
 use crate::media::nack::NackGenerator;
 use crate::media::receive::ReceiveStatistics;
 use crate::media::redundancy::Redundancy;
-use crate::media::report::SenderStatistics;
-use crate::media::resend::{Budget, SealedRing};
+use crate::media::report::Sent;
 use crate::media::rewrite::{Rewriter, SourceId};
 use crate::media::scalable::Scalable;
-use crate::media::select::Selector;
 use crate::media::sequence::Unwrapper;
-use crate::media::timeline::{LastSent, Mapping};
+use crate::media::timeline::Mapping;
 use crate::media::twcc::FeedbackGenerator;
 use crate::time::Time;
 use crate::transport::srtp::{OpenerState, OutboundStream, SealerCheckpoint, SealerState};
 
 /// Raised when a field changes its meaning, so that no state is misread.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// A session at rest, exactly. Carries keys: whatever stores or sends it must keep it secret. There is one of it, and
 /// whoever takes it up is the owner.
@@ -154,20 +152,15 @@ pub struct SourceState {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SubscriptionState {
-    pub(super) description: Subscribe,
-    pub(super) allowed: Allowed,
-    pub(super) current: Option<u8>,
-    pub(super) wanted: Option<u8>,
-    pub(super) rewriter: Rewriter,
-    pub(super) last: Option<LastSent>,
-    pub(super) last_picture: Option<LastPicture>,
-    pub(super) selector: Option<Box<Selector>>,
-    pub(super) stream: Option<OutboundStream>,
-    pub(super) rtx_stream: Option<OutboundStream>,
-    pub(super) next_rtx: u64,
-    pub(super) budget: Budget,
-    pub(super) sealed: SealedRing,
-    pub(super) statistics: SenderStatistics,
+    pub(in crate::engine) rewriter: Rewriter,
+    pub(in crate::engine) last: Option<Last>,
+    pub(in crate::engine) sent: Sent,
+    pub(in crate::engine) stream: Option<OutboundStream>,
+    pub(in crate::engine) current: Option<u8>,
+    pub(in crate::engine) wanted: Option<u8>,
+    pub(in crate::engine) is_known: bool,
+    pub(in crate::engine) keeps_sealed: bool,
+    pub(in crate::engine) rest: Box<Rest>,
 }
 
 impl Engine {
@@ -292,45 +285,6 @@ impl Source {
             nack: nack.clone(),
             mapping: *mapping,
             scalable: scalable.clone(),
-        }
-    }
-}
-
-impl Subscription {
-    fn describe_state(&self) -> SubscriptionState {
-        let Self {
-            transport: _,
-            track: _,
-            allowed,
-            current,
-            wanted,
-            rewriter,
-            last,
-            last_picture,
-            selector,
-            stream,
-            rtx_stream,
-            next_rtx,
-            budget,
-            sealed,
-            statistics,
-            description,
-        } = self;
-        SubscriptionState {
-            description: description.clone(),
-            allowed: *allowed,
-            current: *current,
-            wanted: *wanted,
-            rewriter: rewriter.clone(),
-            last: *last,
-            last_picture: *last_picture,
-            selector: selector.clone(),
-            stream: *stream,
-            rtx_stream: *rtx_stream,
-            next_rtx: *next_rtx,
-            budget: budget.clone(),
-            sealed: sealed.clone(),
-            statistics: statistics.clone(),
         }
     }
 }

@@ -309,14 +309,14 @@ impl Engine {
     }
 
     fn install_subscription(&mut self, now: Time, transport: TransportIndex, state: SubscriptionState) {
-        let key = state.description.subscription;
-        let Some(track) = self.index.tracks.get(&state.description.track).copied() else {
+        let key = state.rest.description().subscription;
+        let Some(track) = self.index.tracks.get(&state.rest.description().track).copied() else {
             tracing::warn!(subscription = key.0, "its track is not relayed here");
             self.output.stats.dropped.unrelated += 1;
             return;
         };
         self.unsubscribe(key);
-        let index = self.insert_subscription(state.into_subscription(transport, track));
+        let index = self.insert_subscription(Subscription::resume((transport, track), state));
         self.catch_up(now, index);
         self.retarget(now, index);
     }
@@ -332,7 +332,7 @@ impl Engine {
             return subscription.interrupt();
         };
         // Frames of a stream with several layers in it are numbered by each engine for itself.
-        if track.muted || subscription.selector.take().is_some() {
+        if track.muted || subscription.rest.selector.take().is_some() {
             return subscription.interrupt();
         }
         scratch.copies.redundant.clear();
@@ -394,44 +394,5 @@ impl Track {
             layer.expect(newest);
         }
         replaced
-    }
-}
-
-impl SubscriptionState {
-    fn into_subscription(self, transport: TransportIndex, track: TrackIndex) -> Subscription {
-        let Self {
-            description,
-            allowed,
-            current,
-            wanted,
-            rewriter,
-            last,
-            last_picture,
-            selector,
-            stream,
-            rtx_stream,
-            next_rtx,
-            budget,
-            sealed,
-            statistics,
-        } = self;
-        Subscription {
-            transport,
-            track,
-            allowed,
-            current,
-            wanted,
-            rewriter,
-            last,
-            last_picture,
-            selector,
-            stream,
-            rtx_stream,
-            next_rtx,
-            budget,
-            sealed,
-            statistics,
-            description,
-        }
     }
 }

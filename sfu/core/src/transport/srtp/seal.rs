@@ -1,6 +1,7 @@
 //! Encrypts what we send, and counts it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,18 @@ const MAX_SSRCS: usize = 65_536;
 /// Names an open stream of one [`Sealer`]; valid until [`Sealer::close_stream`], also after export and restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OutboundStream(u32);
+pub struct OutboundStream(NonZeroU32);
+
+impl OutboundStream {
+    /// The one in this slot. There are at most [`MAX_SSRCS`].
+    const fn at(slot: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot as u32))
+    }
+
+    const fn slot(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// Seals the packets of one direction of a transport. See the module's documentation for what it guarantees.
 #[derive(Debug)]
@@ -70,7 +82,7 @@ impl Sealer {
     /// [`SealError::TooManyStreams`].
     pub fn open_stream(&mut self, ssrc: Ssrc) -> Result<OutboundStream, SealError> {
         if let Some(open) = self.streams.iter().position(|stream| stream.as_ref().is_some_and(|s| s.ssrc == ssrc)) {
-            return Ok(OutboundStream(open as u32));
+            return Ok(OutboundStream::at(open));
         }
         let used = match self.closed.remove(&ssrc) {
             Some(highest) => IndexWindow::all_seen_up_to(highest),
@@ -84,13 +96,13 @@ impl Sealer {
         } else {
             self.streams[slot] = stream;
         }
-        Ok(OutboundStream(slot as u32))
+        Ok(OutboundStream::at(slot))
     }
 
     /// The index after the highest one the stream has used, also before it was closed and opened again. `None` if it has
     /// sent nothing, or is not open.
     pub fn next_index(&self, stream: OutboundStream) -> Option<u64> {
-        Some(self.streams.get(stream.0 as usize)?.as_ref()?.used.highest()? + 1)
+        Some(self.streams.get(stream.slot())?.as_ref()?.used.highest()? + 1)
     }
 
     /// Starts to send on an SSRC on which somebody else may have used all indices below `next`.
@@ -99,7 +111,7 @@ impl Sealer {
     /// [`SealError::TooManyStreams`].
     pub fn open_stream_from(&mut self, ssrc: Ssrc, next: u64) -> Result<OutboundStream, SealError> {
         let stream = self.open_stream(ssrc)?;
-        let slot = self.streams.get_mut(stream.0 as usize).and_then(Option::as_mut);
+        let slot = self.streams.get_mut(stream.slot()).and_then(Option::as_mut);
         if let (Some(stream), Some(last)) = (slot, next.checked_sub(1))
             && stream.used.highest().is_none_or(|highest| highest < last)
         {
@@ -110,13 +122,13 @@ impl Sealer {
 
     /// Whether an index of a stream may still be used.
     pub fn is_fresh(&self, stream: OutboundStream, index: u64) -> bool {
-        let stream = self.streams.get(stream.0 as usize).and_then(Option::as_ref);
+        let stream = self.streams.get(stream.slot()).and_then(Option::as_ref);
         stream.is_some_and(|stream| stream.check(index).is_ok())
     }
 
     /// Forgets a stream but for the highest index it used, so that it may be opened again.
     pub fn close_stream(&mut self, stream: OutboundStream) {
-        let Some(Stream { ssrc, used }) = self.streams.get_mut(stream.0 as usize).and_then(Option::take) else {
+        let Some(Stream { ssrc, used }) = self.streams.get_mut(stream.slot()).and_then(Option::take) else {
             return;
         };
         if let Some(highest) = used.highest() {
@@ -141,7 +153,7 @@ impl Sealer {
         payload: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        let stream = self.streams.get_mut(stream.0 as usize).and_then(Option::as_mut).ok_or(SealError::NotOpen)?;
+        let stream = self.streams.get_mut(stream.slot()).and_then(Option::as_mut).ok_or(SealError::NotOpen)?;
         stream.check(index)?;
         if header_len < RTP_FIXED_LEN {
             return Err(SealError::NotAPacket);
