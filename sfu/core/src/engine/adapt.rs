@@ -37,6 +37,11 @@ const AVOIDED: (Duration, Duration) = (Duration::from_secs(3), Duration::from_se
 /// Rates move; what comes this close to what did not last is taken for it, in percent.
 const AS_MUCH: u64 = 90;
 const LASTING: Duration = Duration::from_secs(10);
+/// A layer goes on with this much of its rate, in percent, unless something has waited for so long: after over-use the
+/// limit is 15 % below what was delivered, for a moment. Who gave a layer up for each such moment would never have it long
+/// on a path that others use too, and leave it to them.
+const ENOUGH: u64 = 80;
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A limited transport is looked at this often even if its client says nothing.
 const RECHECK: Duration = Duration::from_secs(1);
 /// How much above the sum of all rates the path should carry, in percent: what raising and resuming ask for.
@@ -88,7 +93,8 @@ impl Adaptation {
     fn means(&self, now: Time, budget: u64) -> Means {
         let raises = if now < self.held_until { Raises::Held } else { Raises::Allowed };
         let ceiling = self.ceiling.filter(|(_, until)| now < *until).map_or(u64::MAX, |(rate, _)| rate);
-        Means { budget, raises, ceiling }
+        let is_patient = self.pacer.waited(now) < PATIENCE;
+        Means { budget, raises, ceiling, enough: if is_patient { ENOUGH } else { 100 } }
     }
 
     /// Somebody gets less. All had this rate together before.

@@ -65,9 +65,9 @@ impl Wish {
     }
 
     /// What must be free for a layer to be chosen.
-    const fn needed(&self, layer: u8, rate: u64) -> u64 {
+    const fn needed(&self, layer: u8, rate: u64, enough: u64) -> u64 {
         match self.current {
-            Some(current) if layer <= current => rate,
+            Some(current) if layer <= current => rate * enough / 100,
             Some(_) => rate * HEADROOM / 100,
             None => rate * HEADROOM_PAUSED / 100,
         }
@@ -90,12 +90,15 @@ pub struct Means {
     pub raises: Raises,
     /// Nobody gets more if all together then got as much as this: it did not last the last time.
     pub ceiling: u64,
+    /// What of a layer's rate must be there for it to go on, in percent. Below a hundred, the rest waits: somebody who
+    /// shares the path takes a part of it now and then, and gives it back.
+    pub enough: u64,
 }
 
 /// Chooses a layer for each wish. Equal wishes are served in their order. `O` says whose they are.
 pub fn allocate<O>(means: Means, wishes: &mut [(O, Wish)]) {
-    let Means { budget, raises, ceiling } = means;
-    let mut left = Left { budget, used: 0, ceiling };
+    let Means { budget, raises, ceiling, enough } = means;
+    let mut left = Left { budget, used: 0, ceiling, enough };
     for priority in [Priority::Screen, Priority::Camera] {
         let of_priority = |(_, wish): &&mut (O, Wish)| wish.priority == priority;
         for (_, wish) in wishes.iter_mut().filter(of_priority) {
@@ -117,6 +120,7 @@ struct Left {
     budget: u64,
     used: u64,
     ceiling: u64,
+    enough: u64,
 }
 
 impl Left {
@@ -129,7 +133,7 @@ impl Left {
             return;
         };
         let flows = wish.current.is_some();
-        let needed = if flows { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate) };
+        let needed = if flows { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate, 100) };
         let may = flows || (raises == Raises::Allowed && self.used + rate < self.ceiling);
         if may && needed <= self.budget {
             wish.chosen = Some(lowest);
@@ -146,7 +150,7 @@ impl Left {
         // Above what it has there is one layer it may get, if it has not got it.
         let has_more = wish.current.is_none_or(|current| chosen > current);
         let may = !is_more || (raises == Raises::Allowed && !has_more && self.used + rate - freed < self.ceiling);
-        if !may || wish.needed(next, rate) > self.budget + freed {
+        if !may || wish.needed(next, rate, self.enough) > self.budget + freed {
             return false;
         }
         wish.chosen = Some(next);
@@ -178,7 +182,7 @@ mod tests {
 
     fn chosen((budget, ceiling): (u64, u64), raises: Raises, wishes: Vec<Wish>) -> Vec<Option<u8>> {
         let mut wishes: Vec<_> = wishes.into_iter().map(|wish| ((), wish)).collect();
-        allocate(Means { budget: budget * 1000, raises, ceiling: ceiling * 1000 }, &mut wishes);
+        allocate(Means { budget: budget * 1000, raises, ceiling: ceiling * 1000, enough: 100 }, &mut wishes);
         wishes.iter().map(|((), wish)| wish.chosen).collect()
     }
 
@@ -211,6 +215,19 @@ mod tests {
         let screen = || vec![wish(Priority::Screen, &[1_000], Some(0))];
         assert_eq!(free(750, screen()), [Some(0)]);
         assert_eq!(free(749, screen()), [None]);
+    }
+
+    #[test]
+    fn a_layer_goes_on_while_the_rest_of_it_may_wait() {
+        let means = |budget| Means { budget, raises: Raises::Allowed, ceiling: u64::MAX, enough: 80 };
+        let chosen = |budget, current| {
+            let mut wishes = [((), camera(Some(current)))];
+            allocate(means(budget), &mut wishes);
+            wishes[0].1.chosen
+        };
+        assert_eq!(chosen(1_360_000, 2), Some(2));
+        assert_eq!(chosen(1_359_000, 2), Some(1));
+        assert_eq!(chosen(1_954_000, 1), Some(1), "up it takes as much room as ever");
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl<T> Pacer<T> {
         self.waiting.iter().map(|waiting| &waiting.thing)
     }
 
+    /// How long the first of what waits has waited.
+    pub fn waited(&self, now: Time) -> Duration {
+        self.waiting.front().map_or(Duration::ZERO, |first| now.since(first.since))
+    }
+
     /// Whether so much is under way that not even what was lost is sent again: it can be asked for later.
     pub fn is_full(&self, now: Time) -> bool {
         self.free_at > now + FULL

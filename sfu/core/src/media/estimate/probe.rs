@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
-/// How long a burst is sent; longer if it has too few packets by then, but never longer than the second of these.
-const DURATION: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
+/// How long a burst is sent: longer than from one picture of others' to the next, or the path seems to be free where it is
+/// not. Longer if it has too few packets by then, but never longer than the second of these.
+const DURATION: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 /// Padding is added this often.
 const INTERVAL: Duration = Duration::from_millis(5);
 /// Between two bursts, unless the first one found room: from the first of these to the second, by chance. Those who share
@@ -267,7 +268,7 @@ mod tests {
         let (found, bytes) = probe(&mut prober, 1_000, 500_000, 100_000_000);
         let found = found.expect("all arrived");
         assert!((900_000..=1_300_000).contains(&found), "{found}");
-        assert!((2_500..=5_000).contains(&bytes), "{bytes} bytes");
+        assert!((5_500..=8_000).contains(&bytes), "{bytes} bytes");
         assert_eq!(prober.next_at(), Some(Time::from_millis(1_300)));
     }
 
@@ -317,7 +318,7 @@ mod tests {
     fn a_burst_that_nobody_tells_about_is_given_up() {
         let mut prober = Prober::default();
         prober.want(900_000);
-        for ms in 5_000..5_030 {
+        for ms in 5_000..5_060 {
             let now = Time::from_millis(ms);
             if prober.due(now, 300_000) > 0 {
                 prober.handle_sent(now, PADDING);
