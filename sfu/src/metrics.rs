@@ -173,6 +173,12 @@ fn counters(reports: &[WorkerReport]) -> Vec<CounterRow> {
             None,
             sum(|stats| stats.redundancy.sent),
         ),
+        (
+            "audio_redundant_payloads",
+            "Redundant audio made, once for all who get the same",
+            None,
+            sum(|stats| stats.redundancy.encoded),
+        ),
         ("nacks_received", "Packets subscribers asked for again", None, sum(|stats| stats.feedback.nacks_received)),
         (
             "nacks_unanswered",

@@ -75,6 +75,7 @@ impl Engine {
                 schedule.bring_forward(leaves, subscription.transport, transport);
             }
         }
+        output.stats.redundancy.encoded += scratch.copies.redundant.take_made();
         suspects.receiver = None;
     }
 

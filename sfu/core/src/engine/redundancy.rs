@@ -30,7 +30,11 @@ pub(super) struct Wanted {
 
 /// The payloads of a burst's packets with one earlier frame and with two, made when they are asked for.
 #[derive(Debug, Default)]
-pub(super) struct Encodings([Encoding; (KEPT * DISTANCES) as usize]);
+pub(super) struct Encodings {
+    encodings: [Encoding; (KEPT * DISTANCES) as usize],
+    /// How many were made since somebody asked.
+    made: u64,
+}
 
 #[derive(Debug, Default)]
 struct Encoding {
@@ -85,16 +89,21 @@ impl Subscription {
 impl Encodings {
     /// What follows is of another stream, or of another time.
     pub fn clear(&mut self) {
-        for encoding in &mut self.0 {
+        for encoding in &mut self.encodings {
             encoding.of = None;
         }
+    }
+
+    /// How many payloads were made since the last time.
+    pub const fn take_made(&mut self) -> u64 {
+        std::mem::replace(&mut self.made, 0)
     }
 
     /// The redundant payload of a packet. `None` if there is nothing to go along with it.
     fn encode(&mut self, source: &Source, packet: &Packet, wanted: Wanted) -> Option<&[u8]> {
         let Wanted { opus_payload_type: payload_type, distance, .. } = wanted;
         let at = packet.sequence % KEPT * DISTANCES + u64::from(distance).checked_sub(1)?;
-        let encoding = self.0.get_mut(at as usize)?;
+        let encoding = self.encodings.get_mut(at as usize)?;
         let of = Some((packet.sequence, payload_type));
         if encoding.of != of {
             encoding.of = of;
@@ -103,6 +112,7 @@ impl Encodings {
             let earlier = back.filter_map(|back| earlier(source, packet, payload_type, back));
             if is_sound(packet) && earlier.clone().next().is_some() {
                 red::write(&mut encoding.payload, earlier, (payload_type, packet.payload()));
+                self.made += 1;
             }
         }
         (!encoding.payload.is_empty()).then_some(&encoding.payload)

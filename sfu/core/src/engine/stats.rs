@@ -98,6 +98,8 @@ pub struct Redundancy {
     pub recovered: u64,
     /// Packets sent with earlier frames in them.
     pub sent: u64,
+    /// Payloads made for these: one serves all subscribers who get the same.
+    pub encoded: u64,
 }
 
 /// Datagrams that came and were dropped, by reason.

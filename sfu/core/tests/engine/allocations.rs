@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use sfu_core::engine::Engine;
-use sfu_core::engine::command::MediaKind;
+use sfu_core::engine::command::{Command, MediaKind, Target};
 use sfu_core::engine::path::Path;
 use sfu_core::engine::relay::message::Relay;
 use sfu_core::id::{PeerKey, Ssrc};
@@ -14,8 +14,11 @@ use sfu_core::time::Time;
 use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
+use crate::encoder::{Mode, Telling};
+use crate::network::Bottleneck;
 use crate::redundancy::{AUDIO, report};
-use crate::world::World;
+use crate::svc;
+use crate::world::{World, subscription_key};
 
 const SUBSCRIBERS: u64 = 50;
 /// Packets of a picture.
@@ -38,6 +41,11 @@ fn count(taken: usize) {
 
 fn keep_account(bytes: isize) {
     let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
+}
+
+/// Allocations of this thread so far.
+pub fn allocations() -> u64 {
+    ALLOCATIONS.get()
 }
 
 /// Bytes that this thread has in use.
@@ -125,6 +133,45 @@ fn forwarding_allocates_nothing() {
     }
 }
 
+/// Wishes change layers all the time, and half of the subscribers are behind a link that is too narrow, so that pictures
+/// wait and layers change for that too. Beginning a layer may take memory; a packet does not, nor does one that waits:
+/// no more is taken than while everybody gets everything, for reports and checks.
+#[test]
+fn changing_layers_and_waiting_take_no_memory() {
+    let simulcast = [(21, "q"), (22, "h"), (23, "f")].map(|(ssrc, rid)| Sender::video(ssrc, "1", Some(rid))).into();
+    let scalable = |telling| vec![svc::camera(telling, Mode::Key, 3, 3)];
+    let cameras = [simulcast, scalable(Telling::Descriptor), scalable(Telling::Vp9)];
+    for (name, camera) in ["simulcast", "AV1", "VP9"].into_iter().zip(cameras) {
+        let mut world = World::new(None);
+        world.join(1, Profile::AeadAes128Gcm);
+        world.publish(1, 2, camera);
+        for number in 2..22 {
+            world.join(number, Profile::AeadAes128Gcm);
+            world.subscribe(number, 2, 200, MediaKind::Video);
+        }
+        let run = |world: &mut World, seconds: u64, highest: u64| {
+            let before = (world.engine_allocations, world.engine().stats().sent.rtp.packets);
+            for turn in 0..seconds * 4 {
+                for number in 2..22 {
+                    let target = Target::Layer((turn % (highest + 1)) as u8);
+                    world.command(Command::SetTarget { subscription: subscription_key(number, 200), target });
+                }
+                world.run_for(Duration::from_millis(250));
+            }
+            (world.engine_allocations - before.0, world.engine().stats().sent.rtp.packets - before.1)
+        };
+        run(&mut world, 20, 0);
+        let (still, _) = run(&mut world, 10, 0);
+        world.narrow(&(2..12).collect::<Vec<_>>(), Bottleneck::new(6_000_000, 150_000));
+        run(&mut world, 30, 2);
+        let (busy, packets) = run(&mut world, 10, 2);
+        println!("{name}: {busy} allocations beside {packets} packets, {still} where nothing changes");
+        assert!(packets > 5_000, "{name}: {packets}");
+        // One for each change, of which there are 400 by wish.
+        assert!(busy <= still + 400, "{name}: {busy}, {still}");
+    }
+}
+
 #[test]
 fn making_audio_redundant_and_plain_again_allocates_nothing() {
     let mut world = World::new(None);
@@ -161,6 +208,9 @@ fn making_audio_redundant_and_plain_again_allocates_nothing() {
     let after = *world.engine().stats();
     assert!(after.redundancy.recovered - before.redundancy.recovered >= 15);
     assert!(after.redundancy.sent - before.redundancy.sent >= SUBSCRIBERS * 2 / 3 * 10);
+    // Some 60 packets, each with one earlier frame and with two.
+    let encoded = after.redundancy.encoded - before.redundancy.encoded;
+    assert!((20..=130).contains(&encoded), "{encoded}: once, and not for each of {SUBSCRIBERS}");
 }
 
 #[test]

@@ -39,6 +39,9 @@ fn everybody_gets_every_packet_once_in_order_and_whole() {
             assert!(frames.len() >= 245, "{}", frames.len());
             let first = audio.packets.values().next().expect("audio came");
             assert_eq!((first.mid.as_deref(), first.level, first.payload_type), (Some("s1"), Some(30), OPUS));
+            // It has reported on the stream, and knows whose it is.
+            let last = audio.packets.values().next_back().expect("audio came");
+            assert_eq!((last.mid.as_deref(), last.level), (None, Some(30)));
             let video = world.received(number, Ssrc(200));
             assert_eq!(video.gaps(), Vec::<u64>::new());
             assert!(video.packets.values().next().expect("video came").keyframe);

@@ -49,6 +49,36 @@ fn engine_after(visits: u64) -> isize {
     with - live_bytes()
 }
 
+/// Bytes of an engine in which one speaks to so many, and is seen, once histories are full.
+fn engine_with(listeners: u64) -> isize {
+    let mut world = World::new(None);
+    world.join(SPEAKER, GCM);
+    world.publish(SPEAKER, 1, vec![Sender::audio(11, "0")]);
+    // One packet a picture: buffers for what leaves at once are the engine's, and there are as many as there are copies.
+    let mut camera = Sender::video(21, "1", None);
+    camera.packets_per_frame = 1;
+    world.publish(SPEAKER, 2, vec![camera]);
+    for listener in 10..10 + listeners {
+        world.join(listener, GCM);
+        world.subscribe(listener, 1, 100, MediaKind::Audio);
+        world.subscribe(listener, 2, 200, MediaKind::Video);
+    }
+    world.run_for(Duration::from_secs(12));
+    let with = live_bytes();
+    world.stop(0);
+    with - live_bytes()
+}
+
+/// What was sent is kept once, by the stream it came on.
+#[test]
+fn a_subscriber_keeps_no_packets() {
+    let (few, many) = (engine_with(10), engine_with(60));
+    let (each, history) = ((many - few) / 50, few - (many - few) / 5);
+    println!("{each} bytes for each of those who get both tracks, {history} for the tracks");
+    assert!(history > 60_000, "{history}");
+    assert!(each < 10_000, "{each}");
+}
+
 #[test]
 fn an_engine_that_thousands_came_to_and_left_is_as_large_as_after_the_first_thousand() {
     // Deadlines of who has left are kept until they would have come, half a minute at most: a thousand come in longer.

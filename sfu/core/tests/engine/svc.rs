@@ -29,7 +29,7 @@ const ALL: [(Telling, Mode); 7] = [
     (Telling::Vp9Flexible, Mode::Key),
 ];
 
-fn camera(telling: Telling, mode: Mode, spatial: u8, temporal: u8) -> Sender {
+pub fn camera(telling: Telling, mode: Mode, spatial: u8, temporal: u8) -> Sender {
     let mut sender = Sender::video(SOURCE.0, "1", None);
     sender.payload_type = if telling == Telling::Descriptor { AV1 } else { VP9 };
     sender.packets_per_frame = 2;

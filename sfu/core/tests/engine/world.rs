@@ -22,6 +22,7 @@ use sfu_core::transport::DtlsRole;
 use sfu_core::transport::ice::IceCredentials;
 use sfu_core::transport::srtp::Profile;
 
+use crate::allocations::allocations;
 use crate::client::{Client, OPUS, RED, Received, Sender, keys};
 use crate::moving::Moving;
 use crate::network::{Bottleneck, Link, PERFECT};
@@ -72,6 +73,8 @@ pub struct World {
     pub moving: Moving,
     /// Bytes of the largest message about a transport that moves, written as JSON.
     pub largest_handoff: usize,
+    /// Allocations that engines made while they took datagrams and let time pass.
+    pub engine_allocations: u64,
     /// The next session that moves comes from an engine of another version.
     pub newer: bool,
     /// Packets of one frame are sent this far apart, as browsers do.
@@ -180,6 +183,7 @@ impl World {
             sites: BTreeMap::new(),
             moving: Moving::default(),
             largest_handoff: 0,
+            engine_allocations: 0,
             newer: false,
             pacing: Duration::ZERO,
             bottlenecks: Vec::new(),
@@ -357,7 +361,9 @@ impl World {
     pub fn step(&mut self) {
         let now = self.now;
         for site in 0..self.engines.len() {
+            let before = allocations();
             self.engine_at(site).handle_timeout(now);
+            self.engine_allocations += allocations() - before;
             self.drain(site);
         }
         self.handle_association_timeouts();
@@ -422,7 +428,9 @@ impl World {
         match delivery {
             // What arrives at one time is one burst.
             Delivery::Server(path, mut datagram) => {
+                let before = allocations();
                 self.engine_at(site(&path)).handle_datagram(now, path, &mut datagram);
+                self.engine_allocations += allocations() - before;
             }
             Delivery::Engine { from, to: site, message } => {
                 let message: RelayMessage = serde_json::from_slice(&message).expect("as it was sent");
@@ -450,8 +458,9 @@ impl World {
 
     /// Has an engine forward what it was given, and takes that out.
     pub fn forward_burst(&mut self, site: usize) {
-        let now = self.now;
+        let (now, before) = (self.now, allocations());
         self.engine_at(site).handle_timeout(now);
+        self.engine_allocations += allocations() - before;
         self.drain(site);
         self.maybe_move(site);
     }
