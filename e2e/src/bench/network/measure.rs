@@ -125,7 +125,7 @@ impl<'a> Participant<'a> {
         let person = browser.open(&url, &Visitor::new(name, 440)).await?;
         if let Err(error) = self.connected(&person).await {
             // Otherwise it would go on trying, and be in the way of whoever comes next.
-            person.close().await?;
+            let _ = person.close().await;
             return Err(error);
         }
         Ok(person)

@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use self::measure::{Course, Entrance, Measured, Pair};
-use self::table::Results;
+use self::table::{Failure, Results};
 use crate::browser::{Browser, Driver, Kind as BrowserKind, LaunchOptions};
 use crate::cli::{NetworkOptions, Peer};
 use crate::paths::Paths;
@@ -30,7 +30,8 @@ use crate::relay::{Kind, Network, Relay};
 use crate::test::driver_folder;
 use crate::{binaries, http, packages};
 
-/// How often a call is tried that does not come about on a clean network. Each failure is in the table.
+/// How often a call is tried that cannot be measured, as when it does not come about on a clean network. Each failure is in
+/// the table.
 const ATTEMPTS: usize = 3;
 /// First of the servers' ports: nobody else's.
 const PORT: u16 = 17980;
@@ -130,18 +131,18 @@ impl Bench<'_> {
         subjects
     }
 
-    /// Tries again when a call does not come about.
+    /// Tries again when a call cannot be measured.
     fn insist(
         &self,
         kind: Kind,
         network: &str,
         repeat: u16,
-        failures: &mut Vec<String>,
+        failures: &mut Vec<Failure>,
     ) -> Result<(Measured, BTreeMap<String, f64>)> {
         for _ in 1..ATTEMPTS {
             match self.one(kind, network, repeat) {
                 Ok(measured) => return Ok(measured),
-                Err(error) => failures.push(format!("{}, repeat {repeat}: {error:#}", subject_name(kind))),
+                Err(error) => failures.push(Failure { of: kind, repeat, error: format!("{error:#}") }),
             }
         }
         self.one(kind, network, repeat)

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::figures::{Better, METRICS, Metric, median};
 use super::measure::Measured;
-use crate::relay::Network;
+use super::subject_name;
+use crate::relay::{Kind, Network};
 
 /// Everything that was measured of one network. Repeats of both servers with the same number ran side by side.
 #[derive(Clone, Debug)]
@@ -14,8 +15,16 @@ pub struct Results {
     pub ours: Vec<Measured>,
     /// Empty without a peer.
     pub theirs: Vec<Measured>,
-    /// Calls that did not come about and were tried again: whose, and why.
-    pub failures: Vec<String>,
+    /// Calls that could not be measured and were tried again.
+    pub failures: Vec<Failure>,
+}
+
+/// A call that could not be measured.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub of: Kind,
+    pub repeat: u16,
+    pub error: String,
 }
 
 const NAME_WIDTH: usize = 48;
@@ -32,9 +41,10 @@ impl Results {
         (middle(&self.ours), middle(&self.theirs))
     }
 
-    /// Whether ours is worse anywhere.
+    /// Whether ours is worse anywhere, or failed more often.
     pub fn is_worse(&self) -> bool {
-        !self.worse().is_empty()
+        let n_failures = |kind| self.failures.iter().filter(|one| one.of == kind).count();
+        !self.worse().is_empty() || n_failures(Kind::Calls) > n_failures(Kind::Livekit)
     }
 
     /// The names of the metrics in which ours is worse.
@@ -61,8 +71,8 @@ pub fn table(results: &Results) -> String {
         let write = |value: Option<f64>| value.map(short).unwrap_or_default();
         push_row(&mut text, metric.name, [write(ours), write(theirs), verdict(metric, ours, theirs).to_owned()]);
     }
-    for failure in &results.failures {
-        let _ = writeln!(text, "  tried again: {failure}");
+    for Failure { of, repeat, error } in &results.failures {
+        let _ = writeln!(text, "  tried again: {}, repeat {repeat}: {error}", subject_name(*of));
     }
     text
 }
@@ -155,8 +165,10 @@ mod tests {
 
     #[test]
     fn what_was_tried_again_is_told() {
-        let failures = vec!["livekit, repeat 1: Bo is not in the call after 40 s".to_owned()];
-        let text = table(&Results { failures, ..results(2, Some(9)) });
+        let failed = |of| Failure { of, repeat: 1, error: "Bo is not in the call after 40 s".into() };
+        let with = |failures| Results { failures, ..results(2, Some(9)) };
+        assert!(with(vec![failed(Kind::Calls)]).is_worse() && !with(vec![failed(Kind::Livekit)]).is_worse());
+        let text = table(&with(vec![failed(Kind::Livekit)]));
         assert!(text.ends_with("\n  tried again: livekit, repeat 1: Bo is not in the call after 40 s\n"), "{text}");
     }
 

@@ -37,10 +37,10 @@ const AVOIDED: (Duration, Duration) = (Duration::from_secs(3), Duration::from_se
 /// Rates move; what comes this close to what did not last is taken for it, in percent.
 const AS_MUCH: u64 = 90;
 const LASTING: Duration = Duration::from_secs(10);
-/// A layer goes on with this much of its rate, in percent, unless something has waited for so long: after over-use the
-/// limit is 15 % below what was delivered, for a moment. Who gave a layer up for each such moment would never have it long
-/// on a path that others use too, and leave it to them.
-const ENOUGH: u64 = 80;
+/// What flows may go on with so much more than the limit, in percent of it, unless something has waited for so long: after
+/// over-use the limit is 15 % below what was delivered, for a moment, and rates waver. Who gave a layer up for each such moment would never
+/// have it long on a path that others use too, and leave it to them.
+const OVERHANG: u64 = 33;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A limited transport is looked at this often even if its client says nothing.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -93,8 +93,8 @@ impl Adaptation {
     fn means(&self, now: Time, budget: u64) -> Means {
         let raises = if now < self.held_until { Raises::Held } else { Raises::Allowed };
         let ceiling = self.ceiling.filter(|(_, until)| now < *until).map_or(u64::MAX, |(rate, _)| rate);
-        let is_patient = self.pacer.waited(now) < PATIENCE;
-        Means { budget, raises, ceiling, enough: if is_patient { ENOUGH } else { 100 } }
+        let is_patient = self.pacer.waited(now) < PATIENCE && !self.pacer.is_overflowing();
+        Means { budget, raises, ceiling, patience: if is_patient { budget / 100 * OVERHANG } else { 0 } }
     }
 
     /// Somebody gets less. All had this rate together before.
@@ -127,11 +127,13 @@ impl Engine {
         };
         if !transport.subscriptions.iter().any(is_video) {
             transport.adaptation = None;
+            transport.redundancy.fit(None, 0);
             return;
         }
         let round_trip = transport.round_trip.unwrap_or(ROUND_TRIP);
         let adaptation = transport.adaptation.get_or_insert_default();
-        adaptation.estimator.handle_feedback(now, reference, statuses, round_trip);
+        let fates = adaptation.estimator.handle_feedback(now, reference, statuses, round_trip);
+        transport.redundancy.handle_told(now, fates.arrived, fates.missing, fates.found);
     }
 
     /// Chooses what each of a client's video tracks may have of its path.
@@ -144,16 +146,19 @@ impl Engine {
         }
         let mut wishes = std::mem::take(&mut self.scratch.wishes);
         wishes.clear();
-        let mut audio = 0;
+        let (mut plain, mut audio) = (0, 0);
         for at in &transport.subscriptions {
             let Some(subscription) = self.subscriptions.get(*at) else { continue };
             let Some(track) = self.tracks.get(subscription.track).filter(|track| !track.muted) else { continue };
             if track.is_video() {
                 wishes.extend(subscription.wish(now, track).map(|wish| (*at, wish)));
             } else if track.held_back.is_none() && subscription.target() != Target::Off {
-                audio += track.rate(now, 0) * subscription.times(track, transport.redundancy.distance(now));
+                let rate = track.rate(now, 0);
+                plain += rate;
+                audio += rate * subscription.times(track, transport.redundancy.distance(now));
             }
         }
+        transport.redundancy.fit(limit, plain);
         let budget = limit.unwrap_or(u64::MAX).saturating_sub(audio);
         allocate(adaptation.means(now, budget), &mut wishes);
         let wanted = adaptation.handle_shares(now, &wishes, audio);
@@ -207,8 +212,13 @@ impl Engine {
         }
         // What does not fit even alone would fill the path's queue until the lower layer's keyframe comes, and audio
         // waits in that queue: rather a picture that stands still for a moment.
-        if wish.is_lowered() && wish.current_rate() > limit.unwrap_or(u64::MAX) {
-            subscription.cease();
+        let is_too_much = wish.is_lowered() && wish.current_rate() > limit.unwrap_or(u64::MAX);
+        if allowed == Allowed::Nothing || (is_too_much && subscription.cease()) {
+            // What waits would fill it as well.
+            subscription.rest.given_up = subscription.rewriter.next();
+            if let Some(transport) = self.transports.get_mut(subscription.transport) {
+                transport.forget_waiting(index);
+            }
         }
         self.retarget(now, index);
     }

@@ -31,6 +31,10 @@ impl Engine {
         if transport.is_full(now) || transport.is_waiting(index, origin.out) {
             return None;
         }
+        // Nor is what the path had no room for the first time.
+        if origin.out < subscription.rest.given_up {
+            return None;
+        }
         let srtp = transport.srtp.as_mut()?;
         let (ids, octets) = (subscription.ids(), subscription.sent.octets);
         let Some(stream) = subscription.rest.rtx_stream else {

@@ -24,6 +24,7 @@ use crate::transport::srtp::OutboundStream;
 
 /// A subscription, as a packet needs it.
 #[derive(Debug, Serialize, Deserialize)]
+#[repr(align(64))]
 pub struct Subscription {
     pub rewriter: Rewriter,
     pub last: Option<Last>,
@@ -48,9 +49,10 @@ pub struct Subscription {
 }
 
 /// Two cache lines. What a packet does not need belongs into [`Rest`].
-const _: () = assert!(size_of::<Subscription>() <= 128);
+const _: () = assert!(size_of::<Option<Subscription>>() == 128);
 
-/// What is looked at once in many packets.
+/// What is looked at once in many packets: but for the mid, until it is known, the selector of a stream with several layers
+/// in one, and the codecs while audio is made redundant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rest {
     description: Subscribe,
@@ -61,6 +63,8 @@ pub struct Rest {
     pub rtx_stream: Option<OutboundStream>,
     /// Number of the next retransmission.
     pub next_rtx: u64,
+    /// What has a number below this is not sent again.
+    pub given_up: u64,
     pub budget: Budget,
     pub sealed: SealedRing,
     pub statistics: SenderStatistics,
@@ -133,6 +137,7 @@ impl Subscription {
                 selector: None,
                 rtx_stream: None,
                 next_rtx: first,
+                given_up: 0,
                 budget: Budget::new(now),
                 sealed: SealedRing::new(),
                 statistics: SenderStatistics::new(),
@@ -141,7 +146,7 @@ impl Subscription {
     }
 
     /// As another engine goes on with it. Taken apart without a rest pattern: a new field that is not carried along does
-    /// not compile.
+    /// not compile. What must not outlive an owner that died is for `leave_out` (`handoff/crash.rs`).
     pub fn describe_state(&self) -> SubscriptionState {
         let Self {
             rewriter,
@@ -222,6 +227,7 @@ impl Subscription {
     }
 
     /// The mid to write into a packet: none once the client knows whose the stream is (RFC 8843, section 15).
+    /// Retransmissions have another SSRC, which the description names beside this one (`a=ssrc-group:FID`).
     pub fn mid(&self) -> &str {
         if self.is_known { "" } else { &self.rest.description.mid.0 }
     }

@@ -235,13 +235,17 @@ impl Subscription {
         selector.is_some_and(|selector| selector.needs_keyframe(stream, self.limit(track)))
     }
 
-    /// What is sent does not even fit alone: it is lowered at once, or ceases until a keyframe comes.
-    pub(super) fn cease(&mut self) {
+    /// What is sent does not even fit alone: it is lowered at once, or ceases until a keyframe comes. Returns whether it
+    /// ceases.
+    pub(super) fn cease(&mut self) -> bool {
         let source = self.rewriter.source();
-        match self.rest.selector.as_deref_mut().filter(|selector| source.is_some_and(|source| selector.is_of(source))) {
-            Some(selector) => selector.hurry(),
-            None => self.interrupt(),
+        let selector = self.rest.selector.as_deref_mut();
+        if let Some(selector) = selector.filter(|selector| source.is_some_and(|source| selector.is_of(source))) {
+            selector.hurry();
+            return false;
         }
+        self.interrupt();
+        true
     }
 
     /// Writes header and extensions of an empty packet, for a number that stands for a packet that is left out.

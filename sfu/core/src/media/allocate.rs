@@ -65,9 +65,9 @@ impl Wish {
     }
 
     /// What must be free for a layer to be chosen.
-    const fn needed(&self, layer: u8, rate: u64, enough: u64) -> u64 {
+    const fn needed(&self, layer: u8, rate: u64) -> u64 {
         match self.current {
-            Some(current) if layer <= current => rate * enough / 100,
+            Some(current) if layer <= current => rate,
             Some(_) => rate * HEADROOM / 100,
             None => rate * HEADROOM_PAUSED / 100,
         }
@@ -90,15 +90,15 @@ pub struct Means {
     pub raises: Raises,
     /// Nobody gets more if all together then got as much as this: it did not last the last time.
     pub ceiling: u64,
-    /// What of a layer's rate must be there for it to go on, in percent. Below a hundred, the rest waits: somebody who
-    /// shares the path takes a part of it now and then, and gives it back.
-    pub enough: u64,
+    /// What flows may go on with so much more than there is, all together: it waits, until somebody who shares the path
+    /// gives back what he took.
+    pub patience: u64,
 }
 
 /// Chooses a layer for each wish. Equal wishes are served in their order. `O` says whose they are.
 pub fn allocate<O>(means: Means, wishes: &mut [(O, Wish)]) {
-    let Means { budget, raises, ceiling, enough } = means;
-    let mut left = Left { budget, used: 0, ceiling, enough };
+    let Means { budget, raises, ceiling, patience } = means;
+    let mut left = Left { budget: budget.into(), used: 0, ceiling, patience: patience.into() };
     for priority in [Priority::Screen, Priority::Camera] {
         let of_priority = |(_, wish): &&mut (O, Wish)| wish.priority == priority;
         for (_, wish) in wishes.iter_mut().filter(of_priority) {
@@ -117,10 +117,11 @@ pub fn allocate<O>(means: Means, wishes: &mut [(O, Wish)]) {
 
 /// What has not been given away yet.
 struct Left {
-    budget: u64,
+    /// Below zero where patience is used.
+    budget: i128,
     used: u64,
     ceiling: u64,
-    enough: u64,
+    patience: i128,
 }
 
 impl Left {
@@ -133,9 +134,10 @@ impl Left {
             return;
         };
         let flows = wish.current.is_some();
-        let needed = if flows { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate, 100) };
+        let needed = if flows { rate * MIN_SHARE / 100 } else { wish.needed(lowest, rate) };
         let may = flows || (raises == Raises::Allowed && self.used + rate < self.ceiling);
-        if may && needed <= self.budget {
+        let fits = i128::from(needed) <= self.budget || (flows && i128::from(rate) <= self.budget + self.patience);
+        if may && fits {
             wish.chosen = Some(lowest);
             self.take(rate, 0);
         }
@@ -150,7 +152,8 @@ impl Left {
         // Above what it has there is one layer it may get, if it has not got it.
         let has_more = wish.current.is_none_or(|current| chosen > current);
         let may = !is_more || (raises == Raises::Allowed && !has_more && self.used + rate - freed < self.ceiling);
-        if !may || wish.needed(next, rate, self.enough) > self.budget + freed {
+        let patience = if is_more { 0 } else { self.patience };
+        if !may || i128::from(wish.needed(next, rate)) > self.budget + patience + i128::from(freed) {
             return false;
         }
         wish.chosen = Some(next);
@@ -159,7 +162,7 @@ impl Left {
     }
 
     const fn take(&mut self, rate: u64, freed: u64) {
-        self.budget = (self.budget + freed).saturating_sub(rate);
+        self.budget += freed as i128 - rate as i128;
         self.used = (self.used + rate).saturating_sub(freed);
     }
 }
@@ -182,7 +185,7 @@ mod tests {
 
     fn chosen((budget, ceiling): (u64, u64), raises: Raises, wishes: Vec<Wish>) -> Vec<Option<u8>> {
         let mut wishes: Vec<_> = wishes.into_iter().map(|wish| ((), wish)).collect();
-        allocate(Means { budget: budget * 1000, raises, ceiling: ceiling * 1000, enough: 100 }, &mut wishes);
+        allocate(Means { budget: budget * 1000, raises, ceiling: ceiling * 1000, patience: 0 }, &mut wishes);
         wishes.iter().map(|((), wish)| wish.chosen).collect()
     }
 
@@ -219,15 +222,21 @@ mod tests {
 
     #[test]
     fn a_layer_goes_on_while_the_rest_of_it_may_wait() {
-        let means = |budget| Means { budget, raises: Raises::Allowed, ceiling: u64::MAX, enough: 80 };
-        let chosen = |budget, current| {
-            let mut wishes = [((), camera(Some(current)))];
-            allocate(means(budget), &mut wishes);
-            wishes[0].1.chosen
+        let chosen = |budget: u64, wishes: Vec<Wish>| {
+            let (budget, patience): (u64, u64) = (budget * 1000, budget * 250);
+            let mut wishes: Vec<_> = wishes.into_iter().map(|wish| ((), wish)).collect();
+            allocate(Means { budget, raises: Raises::Allowed, ceiling: u64::MAX, patience }, &mut wishes);
+            wishes.iter().map(|((), wish)| wish.chosen).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(1_360_000, 2), Some(2));
-        assert_eq!(chosen(1_359_000, 2), Some(1));
-        assert_eq!(chosen(1_954_000, 1), Some(1), "up it takes as much room as ever");
+        assert_eq!(chosen(1_360, vec![camera(Some(2))]), [Some(2)]);
+        assert_eq!(chosen(1_359, vec![camera(Some(2))]), [Some(1)]);
+        assert_eq!(chosen(1_954, vec![camera(Some(1))]), [Some(1)], "up it takes as much room as ever");
+        assert_eq!(chosen(2_900, vec![camera(Some(2)); 2]), [Some(2); 2], "for all together");
+        assert_eq!(chosen(2_700, vec![camera(Some(2)); 2]), [Some(2), Some(1)], "and once");
+        let close = wish(Priority::Camera, &[200, 240, 290], Some(2));
+        assert_eq!(chosen(150, vec![close]), [Some(0)], "not once for each layer");
+        let screen = wish(Priority::Screen, &[300, 1_500], Some(1));
+        assert_eq!(chosen(1_400, vec![screen, camera(Some(0))]), [Some(1), Some(0)], "nobody pauses for it");
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl<T> Pacer<T> {
         self.waiting.front().map_or(Duration::ZERO, |first| now.since(first.since))
     }
 
+    /// Whether as much waits as may, so that what comes leaves at once.
+    pub fn is_overflowing(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+
     /// Whether so much is under way that not even what was lost is sent again: it can be asked for later.
     pub fn is_full(&self, now: Time) -> bool {
         self.free_at > now + FULL

@@ -1,7 +1,8 @@
 //! Whether a client's audio is sent with earlier frames beside each (RFC 2198), by what its network loses.
 //!
-//! Packets that a client asks for again tell of loss a moment after it, and before any retransmission hides it from
-//! reports; reports (RFC 3550, section 6.4.1) tell it every few seconds, of clients that never ask.
+//! Transport-wide feedback and packets that a client asks for again tell of loss a moment after it, and before any
+//! retransmission hides it from reports; reports (RFC 3550, section 6.4.1) tell it every few seconds, of clients that do
+//! neither.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::time::Time;
 const FROM: [u32; 2] = [5, 32];
 /// A frame goes along so long after it was needed last: loss comes in bursts.
 const CALM: Duration = Duration::from_secs(10);
+/// Of what a path carries, redundant audio may have this much, in percent.
+const SHARE: u64 = 80;
 /// The part lost is taken of so many packets at least, and of no more than twice as many: a second or two of one voice.
 /// A single one that was lost is no reason for anything.
 const WINDOW: u32 = 64;
@@ -24,8 +27,13 @@ pub struct Redundancy {
     /// Packets sent lately, and how many of them the client asked for again.
     sent: u32,
     lost: u32,
+    /// Packets of any kind that feedback told of lately, and how many of them were missing.
+    told: u32,
+    missing: u32,
     /// When one earlier frame was needed last, and when two.
     needed: [Option<Time>; 2],
+    /// So many the client's path has room for; `None` if nothing is known of that.
+    room: Option<u8>,
 }
 
 impl Redundancy {
@@ -44,6 +52,16 @@ impl Redundancy {
         self.judge(now, self.lost.saturating_mul(256) / self.sent.max(WINDOW));
     }
 
+    /// Feedback tells of so many packets of any kind that arrived, that did not, and that had only been late.
+    pub fn handle_told(&mut self, now: Time, arrived: u32, missing: u32, found: u32) {
+        self.told += arrived + missing;
+        self.missing = (self.missing + missing).saturating_sub(found);
+        if self.told >= WINDOW {
+            self.judge(now, self.missing.saturating_mul(256) / self.told);
+            (self.told, self.missing) = (0, 0);
+        }
+    }
+
     /// A report says how many packets of a stream were lost since the last one, and what part of all, in 256ths.
     pub fn handle_report(&mut self, now: Time, fraction_lost: u8, lost: u64) {
         if lost > 1 {
@@ -59,10 +77,18 @@ impl Redundancy {
         }
     }
 
+    /// The client's path carries `limit` bits per second, and its audio has `plain` without earlier frames. Where what is
+    /// lost is what the path cannot carry, repeating it makes more of it be lost.
+    pub fn fit(&mut self, limit: Option<u64>, plain: u64) {
+        let fits = |limit: u64, distance: u64| plain * (1 + distance) * 100 <= limit * SHARE;
+        self.room = limit.map(|limit| (1..=2).filter(|distance| fits(limit, *distance)).count() as u8);
+    }
+
     /// So many earlier frames go along with each: 0, 1 or 2.
     pub fn distance(&self, now: Time) -> u8 {
         let is_needed = |needed: &&Option<Time>| needed.is_some_and(|at| now.since(at) < CALM);
-        self.needed.iter().filter(is_needed).count() as u8
+        let needed = self.needed.iter().filter(is_needed).count() as u8;
+        needed.min(self.room.unwrap_or(needed))
     }
 }
 
@@ -112,6 +138,33 @@ mod tests {
         (0..2).for_each(|_| redundancy.handle_lost(at(100)));
         assert_eq!((redundancy.distance(at(100)), redundancy.distance(at(109))), (1, 1));
         assert_eq!(redundancy.distance(at(110)), 0);
+    }
+
+    #[test]
+    fn what_the_path_has_no_room_for_does_not_go_along() {
+        let mut redundancy = Redundancy::default();
+        redundancy.handle_report(at(1), 64, 9);
+        let mut after = |limit| {
+            redundancy.fit(limit, 50_000);
+            redundancy.distance(at(1))
+        };
+        assert_eq!(
+            [after(Some(190_000)), after(Some(187_000)), after(Some(125_000)), after(Some(124_000))],
+            [2, 1, 1, 0]
+        );
+        assert_eq!(after(None), 2, "nothing is known of a limit");
+    }
+
+    #[test]
+    fn feedback_tells_of_loss_within_a_moment_and_what_is_late_is_not_lost() {
+        let mut redundancy = Redundancy::default();
+        for at in 0..20 {
+            redundancy.handle_told(Time::from_millis(at * 50), 7, 1, u32::from(at > 0));
+            assert_eq!(redundancy.distance(Time::from_millis(at * 50)), 0, "{at}");
+        }
+        redundancy.handle_told(Time::from_millis(1_000), 30, 2, 0);
+        redundancy.handle_told(Time::from_millis(1_050), 30, 2, 0);
+        assert_eq!(redundancy.distance(Time::from_millis(1_050)), 1);
     }
 
     #[test]

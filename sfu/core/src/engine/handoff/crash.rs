@@ -97,6 +97,7 @@ impl TransportState {
         self.next_transport_sequence += u64::from(gap);
         // What arrived of another owner's packets tells nothing about ours.
         self.adaptation = None;
+        self.redundancy.fit(None, 0);
         for subscription in &mut self.subscriptions {
             subscription.leave_out(u64::from(gap));
         }

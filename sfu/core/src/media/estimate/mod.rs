@@ -76,13 +76,22 @@ impl Default for Estimator {
     }
 }
 
+/// What became of packets, by one feedback packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    pub arrived: u32,
+    pub missing: u32,
+    /// Had been told to be missing, and only came late.
+    pub found: u32,
+}
+
 /// Sums of one feedback packet.
 #[derive(Default)]
 struct Sums {
-    arrived: u32,
-    lost: u32,
-    found: u32,
+    fates: Fates,
     newest: Option<i64>,
+    /// Bytes of the packet that came last.
+    last_bytes: u64,
     /// The last of what the delay said, but over-use counts before all.
     usage: Option<Usage>,
     probed: Option<Found>,
@@ -97,21 +106,29 @@ impl Estimator {
 
     /// Takes in feedback: its reference time as on the wire, and what became of the packets. `round_trip` tells how long
     /// a change takes to be seen.
-    pub fn handle_feedback(&mut self, now: Time, reference: u32, statuses: Statuses<'_>, round_trip: Duration) {
+    pub fn handle_feedback(
+        &mut self,
+        now: Time,
+        reference: u32,
+        statuses: Statuses<'_>,
+        round_trip: Duration,
+    ) -> Fates {
         let wide = self.widen(reference);
         let reference = wide * REFERENCE;
         let mut sums = Sums::default();
         for status in statuses {
             let Some(told) = self.sent.tell(now, status.number, status.arrival.is_some()) else { continue };
             let Some(arrival) = status.arrival else {
-                sums.lost += 1;
+                sums.fates.missing += 1;
                 continue;
             };
             let arrival = reference + arrival;
-            let count = if told.found { &mut sums.found } else { &mut sums.arrived };
+            let count = if told.found { &mut sums.fates.found } else { &mut sums.fates.arrived };
             *count += 1;
             self.follow_clock(told.sent_at, arrival);
-            sums.newest = sums.newest.max(Some(arrival));
+            if sums.newest.is_none_or(|newest| newest <= arrival) {
+                (sums.newest, sums.last_bytes) = (Some(arrival), told.bytes.into());
+            }
             self.delivered.add(receivers(arrival), told.bytes as usize);
             self.just_delivered.add(receivers(arrival), told.bytes as usize);
             if let Some(step) = self.bursts.handle_packet(told.sent_at, arrival) {
@@ -120,14 +137,18 @@ impl Estimator {
             }
             sums.probed = sums.probed.or(self.prober.handle_arrived(now, told.probe, arrival, told.bytes));
         }
-        self.loss.handle_told(sums.arrived, sums.lost, sums.found);
+        let Fates { arrived, missing, found } = sums.fates;
+        self.loss.handle_told(arrived, missing, found);
         if let Some(newest) = sums.newest {
             // Feedback that tells nothing moves nothing: else a client could count it up without end.
             self.reference = Some(wide);
             let newest = receivers(newest);
-            let delivered = (self.delivered.rate(newest), self.just_delivered.rate(newest));
-            self.update(now, delivered, round_trip, &sums);
+            // The last packet's time began before the window did, which shows where there are few.
+            let last = sums.last_bytes * 8_000_000 / JUST_DELIVERED.as_micros() as u64 * 10 / 9;
+            let just_delivered = self.just_delivered.rate(newest).saturating_sub(last);
+            self.update(now, (self.delivered.rate(newest), just_delivered), round_trip, &sums);
         }
+        sums.fates
     }
 
     /// Begins to measure anew where the receiver's clock was set.
@@ -302,6 +323,17 @@ mod tests {
         assert!(found_after <= 300, "{found_after} ms");
         let limit = path.run(2_000_000, 500).expect("found");
         assert!((700_000..=1_000_000).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_path_of_few_packets_is_not_taken_for_more_than_it_carries() {
+        for capacity in [100_000, 150_000, 200_000, 400_000] {
+            let mut path = Path::new(capacity);
+            path.run(capacity * 9 / 10, 3_000);
+            path.run(capacity * 2, 3_000);
+            let highest = (0..20).filter_map(|_| path.run(capacity * 3 / 2, 100)).max().expect("found");
+            assert!(highest <= capacity, "{highest} of {capacity}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Finding out whether a path carries more than flows over it: short bursts at a higher rate, made of media and padding.
 //!
 //! A limit cannot grow far above what is delivered, and the next layer may need several times that. So for a few
-//! milliseconds more is sent, and how fast it arrives tells what the path can do; the idea and most constants are
+//! tens of milliseconds more is sent, and how fast it arrives tells what the path can do; the idea and most constants are
 //! Chromium's. A burst costs little: at most some milliseconds between two of the [`PAUSES`].
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ const PROMISING: u64 = 70;
 const FULL: (u64, u64) = (90, 95);
 /// The rate of a burst, as a multiple of the limit.
 const STEP: u64 = 2;
-/// No burst is faster, in bits per second: 62 kilobytes.
+/// No burst is faster, in bits per second: 125 kilobytes.
 const MAX_RATE: u64 = 20_000_000;
 
 /// The burst that is being sent or told about.
