@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     test("replicas_go_down_and_up", replicas_go_down_and_up),
     test("an_override_changes_candidates_without_a_restart", an_override_changes_candidates),
     test("changed_resources_replace_pods_and_calls_go_on", changed_resources_replace_pods),
+    test("a_change_that_is_paused_or_not_ready_in_time_disturbs_nobody", a_change_is_held_back),
 ];
 
 const fn test(name: &'static str, run: fn(&Stage) -> Result<()>) -> Test {
@@ -123,6 +124,43 @@ fn changed_resources_replace_pods(stage: &Stage) -> Result<()> {
     let slots: BTreeSet<String> = example.sfu_pods()?.iter().map(slot).collect();
     ensure!(slots.len() == 1, "SFUs of one revision are in the slots {slots:?} of {CALLS_NAME}");
     Ok(())
+}
+
+fn a_change_is_held_back(stage: &Stage) -> Result<()> {
+    let example = Example::take(stage)?;
+    let before = lives(&example)?;
+    let (driver, call) = (stage.browsers()?, stage.call_name());
+    let has =
+        |object: &Value, kind: &str, reason: &str| condition(object, kind).is_some_and(|one| one["reason"] == reason);
+    // Only those from before are there, and they serve.
+    let is_as_before = |object: &Value| {
+        let alone = lives(&example).is_ok_and(|lives| lives == before);
+        condition(object, "Ready").is_some_and(|one| one["status"] == "True") && alone
+    };
+    let change = || {
+        example.apply(|spec| {
+            spec["sfu"]["image"] = json!("localhost/nobody-has-this:1");
+            spec["update"] = json!({"progressDeadlineSeconds": 10});
+        })?;
+        example.wait(SETTLED_LIMIT, |object| {
+            let message = object["status"]["rolledBack"]["message"].as_str().unwrap_or_default();
+            let is_told = has(object, "Degraded", "RolledBack") && message.contains("localhost/nobody-has-this:1");
+            (is_told && is_as_before(object)).then_some(())
+        })?;
+        example.apply(|spec| {
+            spec["sfu"]["resources"] = json!({"requests": {"cpu": "190m", "memory": "190Mi"}});
+            spec["update"] = json!({"paused": true});
+        })?;
+        example.wait(SETTLED_LIMIT, |object| {
+            (has(object, "Progressing", "Paused") && has(object, "Degraded", "AllWell") && is_as_before(object))
+                .then_some(())
+        })?;
+        example.apply(|_| ())?;
+        example.wait_settled()?;
+        ensure!(lives(&example)? == before, "the pods were {before:?} and are {:?}", lives(&example)?);
+        Ok(())
+    };
+    stage.block_on(scenarios::two_people_talk_after(&driver, stage.page(), &call, change))
 }
 
 fn slot(pod: &Value) -> String {

@@ -13,9 +13,9 @@ pub use autoscaling::{
 pub use spec::{
     AdvertiseSpec, AuthSpec, CallsCluster, CallsClusterSpec, ControlPorts, DrainMode, LogLevel, MediaPorts, MediaSpec,
     Monitors, NetworkMode, NetworkSpec, NodeOverride, ObservabilitySpec, PageAccess, PageSpec, PodTemplate,
-    ResourceAmounts, Resources, SfuSpec, Source, StunSpec, TcpSpec,
+    ResourceAmounts, Resources, SfuSpec, Source, StunSpec, TcpSpec, UpdateSpec,
 };
-pub use status::{AutoscalerStatus, CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, SfuEntry};
+pub use status::{AutoscalerStatus, CallsClusterStatus, DrainingEntry, MAX_LISTED_SFUS, RolledBackStatus, SfuEntry};
 
 /// API group of the custom resource.
 pub const GROUP: &str = "callscluster.io";

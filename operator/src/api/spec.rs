@@ -57,6 +57,8 @@ pub struct CallsClusterSpec {
     pub network: NetworkSpec,
     /// API keys.
     pub auth: AuthSpec,
+    /// How SFUs are replaced when what they are made of changes.
+    pub update: UpdateSpec,
     /// The page people join from.
     pub page: PageSpec,
     /// What SFUs forward.
@@ -371,6 +373,26 @@ pub struct MediaSpec {
 impl Default for MediaSpec {
     fn default() -> Self {
         Self { max_active_speakers: fleet::config::MediaConfig::default().max_active_speakers }
+    }
+}
+
+/// How SFUs are replaced when what they are made of changes: new ones start beside the old ones, and once all are ready,
+/// the old ones leave.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateSpec {
+    /// Whether new SFUs wait: none are started, and those that are not ready yet are taken back. The old ones serve on.
+    /// Once they have begun to leave, they go. Default: false. Live.
+    pub paused: bool,
+    /// Seconds the new SFUs may take to become ready. After that they are taken back and not tried again until the spec
+    /// changes, or `paused` has been true for a moment. Default: 600. Live.
+    #[schemars(range(min = 10, max = 7200))]
+    pub progress_deadline_seconds: u16,
+}
+
+impl Default for UpdateSpec {
+    fn default() -> Self {
+        Self { paused: false, progress_deadline_seconds: 600 }
     }
 }
 

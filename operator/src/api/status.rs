@@ -44,6 +44,9 @@ pub struct CallsClusterStatus {
     /// What the operator's own autoscaler decided last; absent where it does not decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<AutoscalerStatus>,
+    /// The change of the SFUs' template that was taken back last; absent once another is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBackStatus>,
     /// Ready, Progressing, Degraded, Draining, PortsAllocated, AddressResolved, ScalingLimited and AutoscalingConflict.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -60,6 +63,18 @@ pub struct AutoscalerStatus {
     /// When the number changed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scale_time: Option<Time>,
+}
+
+/// A change of the SFUs' template that was taken back, because its SFUs were not ready in time.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBackStatus {
+    /// The template's revision, as in the label `callscluster.io/revision`.
+    pub revision: String,
+    /// What was wrong when it was taken back.
+    pub message: String,
+    /// When it was taken back.
+    pub time: Time,
 }
 
 /// One SFU.

@@ -115,7 +115,8 @@ fn of_condition(old: Option<&Condition>, new: &Condition) -> Option<Event> {
     if is(ConditionType::Draining) && new.reason == "NowhereToGo" {
         return Some(event(EventType::Warning, &new.reason, "Reconcile", &new.message));
     }
-    if is(ConditionType::Progressing) && matches!(new.reason.as_str(), "Surging" | "Draining" | "WaitingForSlot") {
+    let is_stage = matches!(new.reason.as_str(), "Surging" | "Draining" | "WaitingForSlot" | "Paused");
+    if is(ConditionType::Progressing) && is_stage {
         return Some(event(EventType::Normal, &new.reason, "Reconcile", &new.message));
     }
     None

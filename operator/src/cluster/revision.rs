@@ -3,7 +3,8 @@
 //! A *revision* is one version of the SFU's pod template, a *slot* one of two sets of host ports. A changed template
 //! gets the free slot, surges to full beside its predecessor, and once it is ready nothing is wanted of the
 //! predecessor: its SFUs leave ([`super::leaving`]), and it is removed. So a new SFU never waits for the port of the
-//! one it replaces, and calls keep running until there is somewhere to go.
+//! one it replaces, and calls keep running until there is somewhere to go. Until the wanted revision is ready it may be
+//! held back ([`Hold`]); then its predecessor serves on.
 //!
 //! Pure. Guarantees, whatever Deployments are found: at most one revision per slot is given replicas, nothing is placed
 //! in a slot before the last pod of another revision has left it or should have for a minute, and without a change in
@@ -31,12 +32,14 @@ pub struct LiveRevision {
     pub pods: u32,
     /// Host ports its pods hold.
     pub host_ports: BTreeSet<u16>,
+    /// Seconds since its Deployment was made.
+    pub age_seconds: i64,
 }
 
 impl LiveRevision {
     /// Of which nothing was found yet.
     pub fn new(revision: String, slot: Slot, host_ports: BTreeSet<u16>) -> Self {
-        Self { revision, slot, wanted: None, ready: 0, answering: 0, leaving: 0, pods: 0, host_ports }
+        Self { revision, slot, wanted: None, ready: 0, answering: 0, leaving: 0, pods: 0, host_ports, age_seconds: 0 }
     }
 
     /// Whether all of its SFUs were asked to leave, so that it is on its way out as a whole.
@@ -57,6 +60,26 @@ pub struct Desired<'a> {
     pub replicas: u32,
     /// Host ports it would take in each slot.
     pub host_ports: [BTreeSet<u16>; 2],
+    pub update: Update,
+}
+
+/// When a revision may take its predecessor's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub is_paused: bool,
+    /// Seconds a revision may take to become ready.
+    pub deadline_seconds: i64,
+    /// The wanted revision has been tried, and was taken back.
+    pub was_rolled_back: bool,
+}
+
+/// Why the wanted revision does not take its predecessor's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Somebody wants it so.
+    Paused,
+    /// It did not become ready in time.
+    RolledBack,
 }
 
 /// How far the fleet is from what is wanted.
@@ -72,6 +95,8 @@ pub enum Progress {
     Draining,
     /// No slot is free yet for the wanted revision.
     WaitingForSlot,
+    /// The predecessor serves on.
+    Held(Hold),
 }
 
 /// A Deployment that is not the wanted one, and how many replicas are wanted of it.
@@ -80,12 +105,14 @@ pub struct Retired {
     pub revision: String,
     pub slot: Slot,
     pub replicas: u32,
+    /// It serves in the wanted one's stead, which is held back.
+    pub stands_in: bool,
 }
 
 /// What should exist. A Deployment that is in none of these is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The slot of the wanted revision; `None` while none is free.
+    /// The slot of the wanted revision; `None` while none is free, or it is held back.
     pub slot: Option<Slot>,
     /// Deployments of other revisions that stay for now.
     pub retired: Vec<Retired>,
@@ -117,6 +144,11 @@ fn keep(current: &LiveRevision, others: &[&LiveRevision], desired: &Desired<'_>)
     let has_handed_over = current.ready > 0 && others.iter().any(|other| other.is_leaving());
     let is_ready = ready >= desired.replicas || has_handed_over;
     let survivor = if is_ready { None } else { serving(others) };
+    if let Some((survivor, hold)) =
+        survivor.and_then(|survivor| Some((survivor, hold(Some(current), survivor, desired)?)))
+    {
+        return hold_back(survivor, others.iter().copied().chain([current]), desired, hold);
+    }
     let retired = others.iter().filter_map(|other| {
         let may_serve = survivor.is_some_and(|survivor| std::ptr::eq(survivor, *other)) && other.slot != current.slot;
         retire(other, if may_serve { desired.replicas } else { 0 })
@@ -141,6 +173,9 @@ fn place(others: &[&LiveRevision], desired: &Desired<'_>) -> Plan {
     };
     let slot = Slot::ALL.into_iter().find(is_free);
     let survivor = serving(others);
+    if let Some((survivor, hold)) = survivor.and_then(|survivor| Some((survivor, hold(None, survivor, desired)?))) {
+        return hold_back(survivor, others.iter().copied(), desired, hold);
+    }
     // The survivor serves on, unless no slot can become free beside it, as when a moved port range overlaps the old one.
     let can_stay = |survivor: &LiveRevision| {
         Slot::ALL.into_iter().any(|slot| {
@@ -159,6 +194,35 @@ fn place(others: &[&LiveRevision], desired: &Desired<'_>) -> Plan {
     Plan { slot, retired: retired.collect(), progress }
 }
 
+/// Whether the wanted revision, of which this is there, is held back in favour of `survivor`.
+fn hold(current: Option<&LiveRevision>, survivor: &LiveRevision, desired: &Desired<'_>) -> Option<Hold> {
+    let Update { is_paused, deadline_seconds, was_rolled_back } = desired.update;
+    // What was asked to leave takes no more calls, so there is nothing to go back to.
+    let is_late = survivor.leaving == 0 && current.is_some_and(|current| current.age_seconds >= deadline_seconds);
+    match (is_paused, was_rolled_back || is_late) {
+        (true, _) => Some(Hold::Paused),
+        (false, true) => Some(Hold::RolledBack),
+        (false, false) => None,
+    }
+}
+
+/// The survivor has all that is wanted; of all others nothing is.
+fn hold_back<'a>(
+    survivor: &LiveRevision,
+    all: impl Iterator<Item = &'a LiveRevision>,
+    desired: &Desired<'_>,
+    hold: Hold,
+) -> Plan {
+    let others = all.filter(|other| !std::ptr::eq(*other, survivor)).filter_map(|other| retire(other, 0));
+    let stand_in = Retired {
+        revision: survivor.revision.clone(),
+        slot: survivor.slot,
+        replicas: desired.replicas,
+        stands_in: true,
+    };
+    Plan { slot: None, retired: std::iter::once(stand_in).chain(others).collect(), progress: Progress::Held(hold) }
+}
+
 /// The one of several predecessors that goes on serving.
 fn serving<'a>(others: &[&'a LiveRevision]) -> Option<&'a LiveRevision> {
     others
@@ -172,7 +236,7 @@ fn serving<'a>(others: &[&'a LiveRevision]) -> Option<&'a LiveRevision> {
 fn retire(other: &LiveRevision, at_most: u32) -> Option<Retired> {
     let replicas = other.wanted?.min(at_most);
     let is_empty = replicas == 0 && other.pods == 0 && other.wanted == Some(0);
-    (!is_empty).then(|| Retired { revision: other.revision.clone(), slot: other.slot, replicas })
+    (!is_empty).then(|| Retired { revision: other.revision.clone(), slot: other.slot, replicas, stands_in: false })
 }
 
 #[cfg(test)]
@@ -189,8 +253,10 @@ mod tests {
         [BTreeSet::from([from]), BTreeSet::from([from + 1])]
     }
 
+    const AHEAD: Update = Update { is_paused: false, deadline_seconds: 600, was_rolled_back: false };
+
     fn desired(revision: &str, replicas: u32) -> Desired<'_> {
-        Desired { revision, replicas, host_ports: ports(100) }
+        Desired { revision, replicas, host_ports: ports(100), update: AHEAD }
     }
 
     /// `a0 2/2/2`: revision a in slot 0 wants 2, has 2 ready of 2 pods. `a0 -/0/1`: only a pod is left. `a0 2/0/2/1`: one
@@ -274,7 +340,7 @@ mod tests {
     #[test]
     fn a_port_range_moved_by_one_uses_the_slot_that_does_not_overlap() {
         // Old range 100-101, new range 101-102: the old in slot 0 holds 100, the new in slot 1 takes 102.
-        let wanted = Desired { revision: "b", replicas: 1, host_ports: ports(101) };
+        let wanted = Desired { host_ports: ports(101), ..desired("b", 1) };
         let plan = plan_revisions(&[live("a0 1/1/1")], &wanted);
         assert_eq!((plan.slot, plan.progress), (Some(slot(1)), Progress::Surging));
     }
@@ -282,11 +348,60 @@ mod tests {
     #[test]
     fn a_port_range_that_leaves_no_room_retires_the_old_first() {
         // The old in slot 1 holds 101, which the new would take in slot 0; slot 1 is taken.
-        let wanted = Desired { revision: "b", replicas: 1, host_ports: ports(101) };
+        let wanted = Desired { host_ports: ports(101), ..desired("b", 1) };
         let plan = plan_revisions(&[live("a1 1/1/1")], &wanted);
         assert_eq!((plan.slot, &plan.progress), (None, &Progress::WaitingForSlot));
-        assert_eq!(plan.retired, [Retired { revision: "a".into(), slot: slot(1), replicas: 0 }]);
+        assert_eq!(plan.retired, [Retired { revision: "a".into(), slot: slot(1), replicas: 0, stands_in: false }]);
         assert_eq!(plan_revisions(&[live("a1 0/0/0")], &wanted).slot, Some(slot(0)));
+    }
+
+    /// What it is, what is live and how to go on; the slot of the wanted one, what stays, and why that one is held back.
+    type HeldCase<'a> = (&'a str, Vec<LiveRevision>, Update, Option<u16>, &'a [&'a str], Option<Hold>);
+
+    #[test]
+    fn a_revision_that_is_held_back_leaves_its_predecessor_in_place() {
+        let paused = Update { is_paused: true, ..AHEAD };
+        let tried = Update { was_rolled_back: true, ..AHEAD };
+        let late = |text: &str| LiveRevision { age_seconds: AHEAD.deadline_seconds, ..live(text) };
+        let table: [HeldCase<'_>; 11] = [
+            ("paused before it began", vec![live("a0 2/2/2")], paused, None, &["a0=2"], Some(Hold::Paused)),
+            ("paused, and more are wanted", vec![live("a0 1/1/1")], paused, None, &["a0=2"], Some(Hold::Paused)),
+            (
+                "paused as it starts",
+                vec![live("a0 2/2/2"), live("b1 2/1/2")],
+                paused,
+                None,
+                &["a0=2", "b1=0"],
+                Some(Hold::Paused),
+            ),
+            ("paused too late", vec![live("a0 2/2/2"), live("b1 2/2/2")], paused, Some(1), &["a0=0"], None),
+            ("paused with nothing before", vec![], paused, Some(0), &[], None),
+            ("paused and settled", vec![live("b1 2/1/2")], paused, Some(1), &[], None),
+            ("in time", vec![live("a0 2/2/2"), live("b1 2/0/2")], AHEAD, Some(1), &["a0=2"], None),
+            ("late", vec![live("a0 2/2/2"), late("b1 2/1/2")], AHEAD, None, &["a0=2", "b1=0"], Some(Hold::RolledBack)),
+            (
+                "late, but those before leave",
+                vec![live("a0 2/2/2/1"), late("b1 2/1/2")],
+                AHEAD,
+                Some(1),
+                &["a0=2"],
+                None,
+            ),
+            ("late and alone", vec![late("b1 2/1/2")], AHEAD, Some(1), &[], None),
+            ("taken back before", vec![live("a0 2/2/2")], tried, None, &["a0=2"], Some(Hold::RolledBack)),
+        ];
+        for (what, given, update, slot, stays, held) in table {
+            let plan = plan_revisions(&given, &Desired { update, ..desired("b", 2) });
+            let retired = |one: &Retired| format!("{}{}={}", one.revision, one.slot.number(), one.replicas);
+            assert_eq!(plan.retired.iter().map(retired).collect::<Vec<_>>(), stays, "{what}");
+            assert_eq!(plan.slot.map(Slot::number), slot, "{what}");
+            let is_held = |progress| match progress {
+                Progress::Held(hold) => Some(hold),
+                _ => None,
+            };
+            assert_eq!(is_held(plan.progress), held, "{what}");
+            assert_eq!(plan.retired.iter().any(|one| one.stands_in), held.is_some(), "{what}");
+        }
     }
 
     fn any_live() -> impl Strategy<Value = Vec<LiveRevision>> {

@@ -4,6 +4,7 @@
 //! conditions change.
 
 mod scaling;
+mod update;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::cluster::build::{Applied, Objects, selector};
 use crate::cluster::dereference::{Dereferenced, Report};
 use crate::cluster::leaving::{Cause, Departure, Departures};
 use crate::cluster::problem::{ConditionType, Problem, is_image_trouble, problems};
-use crate::cluster::revision::Progress;
+use crate::cluster::revision::{Hold, Progress};
 use crate::cluster::validate::{ValidatedCluster, is_ready};
 use crate::name::ClusterName;
 use crate::port::Slot;
@@ -60,6 +61,8 @@ pub fn status(
     let mut wrong = problems(found);
     wrong.extend(cluster.warnings.iter().cloned());
     wrong.extend(scaling::two_autoscalers(cluster, found));
+    let rolled_back = update::rolled_back(objects, &wrong, before, now);
+    wrong.extend(rolled_back.as_ref().map(|one| update::problem(one, cluster.update)));
 
     let states = [
         ready(cluster, serving, director_ready, &wrong),
@@ -75,6 +78,7 @@ pub fn status(
         observed_generation: generation,
         conditions: conditions(states, before, generation, now),
         autoscaler: scaling::autoscaler(cluster, before, now),
+        rolled_back,
         draining: objects.departures.leaving.iter().take(MAX_LISTED_SFUS).map(draining_entry).collect(),
         ..seen(found, &cluster.identity.name, cluster.replicas)
     }
@@ -103,6 +107,7 @@ pub fn seen(found: &Dereferenced, name: &ClusterName, wanted: u32) -> CallsClust
         conditions: Vec::new(),
         draining: Vec::new(),
         autoscaler: None,
+        rolled_back: None,
         sfus,
     }
 }
@@ -131,6 +136,7 @@ pub fn refused(
             conditions: known.conditions.clone(),
             draining: known.draining.clone(),
             autoscaler: known.autoscaler.clone(),
+            rolled_back: known.rolled_back.clone(),
             ..seen
         })
         .unwrap_or(known);
@@ -200,6 +206,12 @@ fn progressing(progress: &Progress, director_ready: bool) -> State {
             let said = "New SFUs wait until the last SFU leaves the host ports they need, or should have left them a minute \
                         ago.";
             ("True", "WaitingForSlot", said)
+        }
+        Progress::Held(Hold::Paused) => {
+            ("False", "Paused", "update.paused holds a change of the SFUs back: those before it serve on.")
+        }
+        Progress::Held(Hold::RolledBack) => {
+            ("False", "RolledBack", "A change of the SFUs was taken back: those before it serve on. Degraded says why.")
         }
     };
     State::new(ConditionType::Progressing, status, reason, message)

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::address::{self, BadAnnotation, OverrideError};
 use crate::api::{
     AutoscalingMode, CallsCluster, DrainMode, Monitors, PageAccess, PodTemplate, ResourceAmounts, Resources, SfuSpec,
+    UpdateSpec,
 };
 use crate::certificates::FleetCertificates;
 use crate::cluster::dereference::{Dereferenced, KeysFound};
@@ -91,6 +92,10 @@ pub struct ValidatedCluster {
     /// The directive of `RUST_LOG`.
     pub log: &'static str,
     pub live: Vec<LiveRevision>,
+    /// When a changed template may take its predecessor's place.
+    pub update: UpdateSpec,
+    /// The revision that was tried last and taken back.
+    pub rolled_back: Option<String>,
     /// How SFUs leave.
     pub terms: Terms,
     /// SFU pods that are not going away.
@@ -204,6 +209,14 @@ pub fn validate(
         monitor: found.monitors_installed && spec.observability.monitors == Monitors::Auto,
         log: spec.observability.log_level.directive(),
         live: live_revisions(found, now),
+        update: spec.update,
+        // Who pauses may try the same again.
+        rolled_back: cluster
+            .status
+            .as_ref()
+            .and_then(|status| status.rolled_back.as_ref())
+            .filter(|_| !spec.update.paused)
+            .map(|one| one.revision.clone()),
         terms: Terms {
             mode: match spec.sfu.drain {
                 DrainMode::Move => fleet::api::DrainMode::Move,
@@ -278,7 +291,10 @@ pub fn live_revisions(found: &Dereferenced, now: Timestamp) -> Vec<LiveRevision>
         let Some((revision, slot)) = place(deployment.labels()) else { continue };
         let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let wanted = Some(u32::try_from(replicas).unwrap_or(0));
-        live.push(LiveRevision { wanted, ..LiveRevision::new(revision, slot, host_ports_of(deployment)) });
+        let made = deployment.metadata.creation_timestamp.as_ref().map_or(now, |made| made.0);
+        let age_seconds = now.as_second() - made.as_second();
+        let unseen = LiveRevision::new(revision, slot, host_ports_of(deployment));
+        live.push(LiveRevision { wanted, age_seconds, ..unseen });
     }
     for pod in &found.sfu_pods {
         let Some((revision, slot)) = place(pod.labels()) else { continue };

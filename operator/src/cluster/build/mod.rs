@@ -26,7 +26,7 @@ use kube::core::DynamicObject;
 use thiserror::Error;
 
 use crate::cluster::leaving::{Departures, Wanted, plan_departures};
-use crate::cluster::revision::{Desired, Plan, plan_revisions};
+use crate::cluster::revision::{Desired, Plan, Update, plan_revisions};
 use crate::cluster::validate::ValidatedCluster;
 use crate::hash::short_hash;
 use crate::name::Role as FleetRole;
@@ -73,7 +73,8 @@ pub struct Objects<Stage> {
     pub config_hash: String,
     /// What the directors' pods' annotation should say.
     pub director_hash: String,
-    /// How the revisions stand.
+    /// The wanted revision, and how it and others stand.
+    pub revision: String,
     pub plan: Plan,
     /// Which SFUs leave.
     pub departures: Departures,
@@ -92,6 +93,11 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         revision: &revision,
         replicas: cluster.replicas,
         host_ports: Slot::ALL.map(|slot| cluster.ports.host_ports(slot)),
+        update: Update {
+            is_paused: cluster.update.paused,
+            deadline_seconds: cluster.update.progress_deadline_seconds.into(),
+            was_rolled_back: cluster.rolled_back.as_ref() == Some(&revision),
+        },
     };
     let plan = plan_revisions(&cluster.live, &desired);
     let departures = plan_departures(&wanted(cluster, &plan, &revision), &cluster.sfus, cluster.terms, cluster.now);
@@ -125,6 +131,7 @@ pub fn build(cluster: &ValidatedCluster) -> Result<Objects<Prepared>, BuildError
         config_hash: mounted_hash(cluster, &config)?,
         director_hash: short_hash(&certificate(cluster, FleetRole::Director))?,
         config,
+        revision,
         plan,
         departures,
         stage: PhantomData,
@@ -148,8 +155,8 @@ fn wanted(cluster: &ValidatedCluster, plan: &Plan, revision: &str) -> Vec<Wanted
         place: (one.revision.clone(), one.slot),
         has: has(&one.revision, one.slot),
         target: one.replicas,
-        is_current: false,
-        free_nodes: 0,
+        is_current: one.stands_in,
+        free_nodes: if one.stands_in { cluster.free_nodes[usize::from(one.slot.number())] } else { 0 },
     });
     current.into_iter().chain(retired).collect()
 }

@@ -156,6 +156,18 @@ fn every_object_has_owner_and_labels() {
     }
 }
 
+/// Until somebody lets it go on, those that are there serve in its stead, as many as are wanted.
+#[test]
+fn a_change_that_is_held_back_makes_no_deployment() {
+    let old = built(&json!({}), &found()).sfu.unwrap();
+    let mut after = found();
+    after.deployments = vec![std::sync::Arc::new(old.clone())];
+    let wish = json!({"sfu": {"image": "x:2", "replicas": 3}, "update": {"paused": true}});
+    let objects = build(&validated(&wish, &after)).unwrap();
+    assert!(objects.sfu.is_none());
+    assert_eq!(objects.retired, [(old.metadata.name.unwrap(), 3)]);
+}
+
 #[test]
 fn a_changed_template_takes_the_other_slot_and_its_ports() {
     let old = built(&json!({}), &found()).sfu.unwrap();

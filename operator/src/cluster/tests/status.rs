@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use fleet::api::{AddressProblem, AdvertisedCandidate, Protocol, SfuLoad, SfuState, SfuStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
 use crate::api::{CallsClusterStatus, MAX_LISTED_SFUS};
@@ -12,6 +14,7 @@ use crate::cluster::fixture::{self, applied, found, now, validated};
 use crate::cluster::leaving::{Cause, Departure};
 use crate::cluster::problem::{ConditionType, Problem};
 use crate::cluster::status::{refused, seen, status};
+use crate::cluster::validate::validate;
 use crate::name::ClusterName;
 
 /// What the SFU `name` reports, on the `index`th node.
@@ -161,6 +164,49 @@ fn one_that_cannot_leave_its_node_is_named_whoever_leaves() {
     let (reason, message) = draining(vec![], &["blue-sfu-a", "blue-sfu-c"]);
     assert_eq!(reason, "NowhereToGo");
     assert!(message.starts_with("SFUs blue-sfu-a, blue-sfu-c stay on their cordoned nodes"), "{message}");
+}
+
+/// The status remembers it, with what was wrong, when nothing else is left of it.
+#[test]
+fn a_change_that_is_not_ready_in_time_is_taken_back_and_remembered() {
+    let mut state = running(1);
+    let wish = json!({"sfu": {"replicas": 1, "image": "x:2"}});
+    let new = fixture::built(&wish, &state).sfu.unwrap();
+    let made = |seconds| Some(Time(now() - SignedDuration::from_secs(seconds)));
+    let mut late = new.clone();
+    late.metadata.creation_timestamp = made(600);
+    let failure = json!({"conditions": [
+        {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"},
+    ]});
+    late.status = serde_json::from_value(failure).unwrap();
+    let look = |state: &Dereferenced, before: Option<&CallsClusterStatus>| {
+        let mut object = fixture::cluster(&wish);
+        object.status = before.cloned();
+        let cluster = validate(&object, state, fixture::issued(), &fixture::images(), now()).unwrap();
+        let objects = applied(build(&cluster).unwrap(), 2);
+        let wanted = objects.sfu.is_some();
+        (status(&objects, &cluster, state, before, Some(3), now()), wanted)
+    };
+    let mut young = late.clone();
+    young.metadata.creation_timestamp = made(599);
+    state.deployments.push(std::sync::Arc::new(young));
+    let (starting, is_wanted) = look(&state, None);
+    assert!(is_wanted && starting.rolled_back.is_none());
+    assert_eq!(condition(&starting, ConditionType::Progressing), "True Surging");
+
+    state.deployments[1] = std::sync::Arc::new(late);
+    let (taken_back, is_wanted) = look(&state, Some(&starting));
+    let known = taken_back.rolled_back.clone().unwrap();
+    assert!(!is_wanted && known.message.contains("Exceeded quota: small"), "{}", known.message);
+    assert_eq!(condition(&taken_back, ConditionType::Ready), "True AllReady");
+    assert_eq!(condition(&taken_back, ConditionType::Progressing), "False RolledBack");
+
+    state.deployments.pop();
+    let (after, is_wanted) = look(&state, Some(&taken_back));
+    assert_eq!((is_wanted, after.rolled_back.as_ref()), (false, Some(&known)));
+    assert_eq!(condition(&after, ConditionType::Degraded), "True RolledBack");
+    let (other, is_wanted) = look(&state, None);
+    assert!(is_wanted && other.rolled_back.is_none(), "nobody remembers, so it is tried again");
 }
 
 #[test]
