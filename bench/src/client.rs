@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::peer::{Change, Mid, Peer, PeerEvent, Reach};
-use crate::signal::Signal;
+use calls_client::peer::{Change, Mid, Peer, PeerEvent, Reach};
+use calls_client::signal::Signal;
 
 /// Between two frames of audio, as browsers send them.
 pub const FRAME_INTERVAL: Duration = Duration::from_millis(20);

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::client::{Client, Observation, Part, Voice, Wish};
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// Between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);

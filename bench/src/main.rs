@@ -13,7 +13,7 @@ use calls_bench::load::{bare, picture, table};
 use calls_bench::reach::{Bench, Row};
 use calls_bench::relay::serve::{self as relay, RelayArgs};
 use calls_bench::server::Ports;
-use calls_bench::signal::ApiKey;
+use calls_client::signal::ApiKey;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Measures a calls server on this machine, over loopback, with real clients.

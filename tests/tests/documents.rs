@@ -32,8 +32,13 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("calls-sfu", "sfu", &["sfu-core", "fleet"]),
     ("calls-director", "director", &["fleet"]),
     ("calls-operator", "operator", &["fleet", "autoscale"]),
-    ("calls-bench", "bench", &["sfu-core", "autoscale"]),
-    ("calls-tests", "tests", &["sfu-core", "fleet", "calls-sfu", "calls-director", "calls-operator", "calls-bench"]),
+    ("calls-client", "client", &[]),
+    ("calls-bench", "bench", &["sfu-core", "autoscale", "calls-client"]),
+    (
+        "calls-tests",
+        "tests",
+        &["sfu-core", "fleet", "calls-sfu", "calls-director", "calls-operator", "calls-client", "calls-bench"],
+    ),
     ("e2e", "e2e", &[]),
 ];
 

@@ -21,7 +21,7 @@ use super::scenario::Source;
 use super::thread::{MediaThread, Talk};
 use crate::process;
 use crate::server::{Ports, Server};
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// Calls, and who stays in each: the first of them speak.
 const CALLS: usize = 10;

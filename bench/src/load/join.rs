@@ -21,7 +21,7 @@ use super::scenario::{Layer, Source};
 use super::sink::Sink;
 use super::thread::{ClientId, MediaThread};
 use super::transport::TransportPlan;
-use crate::signal::{ApiKey, Signal};
+use calls_client::signal::{ApiKey, Signal};
 
 /// How long a server may take to answer, and to let media flow. Ten times what a busy machine needs.
 const LIMIT: Duration = Duration::from_mins(1);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::server::Ports;
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// The version in `livekit/go.mod`; a test compares.
 pub const VERSION: &str = "1.11.0";

@@ -13,7 +13,7 @@ use super::scenario::{Fill, Scenario};
 use super::table::Results;
 use crate::process;
 use crate::server::{Ports, Server};
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// What is to be run.
 #[derive(Debug, Clone)]

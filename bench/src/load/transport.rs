@@ -16,7 +16,7 @@ use sfu_core::transport::{DatagramKind, DtlsRole};
 use thiserror::Error;
 
 use super::ice::IceAgent;
-use crate::peer::{LOSSY, RELIABLE};
+use calls_client::peer::{LOSSY, RELIABLE};
 
 /// A peer connection. Drain rule: after each call that takes the time, poll until `None`.
 #[derive(Debug)]

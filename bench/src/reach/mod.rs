@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use self::measure::{Samples, milliseconds};
 use crate::client::{Client, FRAME_INTERVAL, Observation, Part, Voice, Wish};
 use crate::server::{Ports, Server};
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// Longest wait for a client to hear something.
 const LIMIT: Duration = Duration::from_secs(20);

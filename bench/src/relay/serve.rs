@@ -13,7 +13,7 @@ use super::forward::Relay;
 use super::network::{NETWORKS, Network};
 use crate::load::livekit::{self, LiveKit};
 use crate::server::{Ports, Server};
-use crate::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// Puts a bad network before a server's media port, on loopback.
 ///

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use calls_bench::peer::Reach;
-use calls_bench::signal::{ApiKey, Frames, PROTOCOL};
+use calls_client::peer::Reach;
+use calls_client::signal::{ApiKey, Frames, PROTOCOL};
 use serde_json::{Value, json};
 
 use super::{Door, Person};

@@ -10,8 +10,8 @@ mod running;
 mod seen;
 mod server;
 
-pub use calls_bench::peer::{LOSSY, RELIABLE, Reach};
-pub use calls_bench::signal::Frames;
+pub use calls_client::peer::{LOSSY, RELIABLE, Reach};
+pub use calls_client::signal::Frames;
 pub use http::{Answer, get, upgrade};
 pub use join::{Join, Mode};
 pub use person::{Person, packet};
@@ -21,7 +21,7 @@ pub use server::Server;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use calls_bench::signal::ApiKey;
+use calls_client::signal::ApiKey;
 
 /// Where people join: a server, or a director in front of several.
 pub trait Door {

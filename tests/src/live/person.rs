@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use calls_bench::peer::RELIABLE;
+use calls_client::peer::RELIABLE;
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use prost::Message as _;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use calls_bench::peer::{Change, Mid, Peer, PeerEvent};
-use calls_bench::signal::{Frames, Signal, join_path};
+use calls_client::peer::{Change, Mid, Peer, PeerEvent};
+use calls_client::signal::{Frames, Signal, join_path};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;

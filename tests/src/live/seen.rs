@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use calls_bench::signal::Frames;
+use calls_client::signal::Frames;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Response;
 

@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use calls_bench::server::{Ports, Server as Process};
-use calls_bench::signal::ApiKey;
+use calls_client::signal::ApiKey;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 use tokio::time::timeout;

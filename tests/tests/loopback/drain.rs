@@ -1,6 +1,6 @@
 //! The end of a server.
 
-use calls_bench::signal::{PROTOCOL, join_path};
+use calls_client::signal::{PROTOCOL, join_path};
 use calls_tests::live::{Join, upgrade};
 use calls_tests::server;
 use livekit_protocol as proto;

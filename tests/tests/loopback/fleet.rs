@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use calls_bench::signal::ApiKey;
+use calls_client::signal::ApiKey;
 use calls_director::connect::Connector;
 use calls_director::director::Director;
 use calls_director::sfu_address::SfuAddress;

@@ -71,7 +71,7 @@ async fn log_of_a_session(level: &str) -> (String, Secrets) {
         person.wait("an answer", answered).await;
     }
     // Refusals, and a description that makes no sense.
-    let wrong = calls_bench::signal::ApiKey { secret: "other".into(), ..server.key.clone() };
+    let wrong = calls_client::signal::ApiKey { secret: "other".into(), ..server.key.clone() };
     let refused = wrong.token("standup", "eve").expect("a token");
     upgrade(server.http(), &format!("/rtc?access_token={refused}")).await;
     secrets.tokens.push(refused);

@@ -1,7 +1,7 @@
 //! Who gets in, and what a token allows.
 
-use calls_bench::peer::RELIABLE;
-use calls_bench::signal::{ApiKey, PROTOCOL, join_path};
+use calls_client::peer::RELIABLE;
+use calls_client::signal::{ApiKey, PROTOCOL, join_path};
 use calls_tests::live::{Join, packet, upgrade};
 use calls_tests::server;
 use livekit_protocol as proto;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use calls_bench::signal::{PROTOCOL, Signal, join_path};
+use calls_client::signal::{PROTOCOL, Signal, join_path};
 use calls_tests::live::{LIMIT, LOSSY, Mode, Payloads, RELIABLE, Server, user_payloads};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;

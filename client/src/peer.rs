@@ -12,8 +12,8 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use tokio::time::timeout_at;
 
-pub use crate::network::Reach;
-use crate::network::{Link, MAX_DATAGRAM};
+pub use crate::link::Reach;
+use crate::link::{Link, MAX_DATAGRAM};
 
 pub use str0m::media::Mid;
 

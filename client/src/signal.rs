@@ -1,6 +1,6 @@
 //! LiveKit's signalling as a client speaks it: one websocket, protobuf in binary frames or JSON in text frames.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -100,6 +100,17 @@ impl Signal {
         stream.set_nodelay(true)?;
         let (socket, _) = client_async(request, stream).await.context("failed to open the websocket")?;
         Ok(Self { socket, frames: Frames::default(), received: Frames::default() })
+    }
+
+    /// The address of this machine on the way to the server.
+    ///
+    /// # Errors
+    /// If it has none of IPv4.
+    pub fn local_ip(&self) -> Result<Ipv4Addr> {
+        match self.socket.get_ref().local_addr()?.ip() {
+            IpAddr::V4(ip) => Ok(ip),
+            IpAddr::V6(ip) => bail!("the way to the server is IPv6 ({ip})"),
+        }
     }
 
     /// Says everything in such frames from now on.
