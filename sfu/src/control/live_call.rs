@@ -62,10 +62,18 @@ pub struct LiveCall {
     /// When it was looked who is gone.
     looked_at: Time,
     attendance: Attendance,
-    room_told: (u32, u32),
+    room_told: RoomTold,
     slow_receivers: Throttle,
     /// Who left lately, for those who resume: their clients remove only whom they are told to.
     departed: VecDeque<(Time, proto::ParticipantInfo)>,
+}
+
+/// What everybody was told last of the call as a whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RoomTold {
+    n_people: usize,
+    n_publishers: usize,
+    is_recorded: bool,
 }
 
 impl LiveCall {
@@ -83,7 +91,7 @@ impl LiveCall {
             due: Due::after(now),
             looked_at: now,
             attendance: Attendance { seen_at: now, ever: false },
-            room_told: (0, 0),
+            room_told: RoomTold::default(),
             slow_receivers: Throttle::default(),
             departed: VecDeque::new(),
         }
@@ -255,6 +263,7 @@ impl LiveCall {
         for publisher in &changes.publishers {
             self.reconcile_of(context, registry, publisher, &changes.listeners);
         }
+        self.tell_if_recorded();
     }
 
     fn remember(&mut self, now: Time, gone: &Participant) {

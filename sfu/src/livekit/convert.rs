@@ -14,7 +14,7 @@ pub fn room(call: &Call) -> proto::Room {
         creation_time_ms: call.created_at_ms,
         num_participants: u32::try_from(call.n_people()).unwrap_or(u32::MAX),
         num_publishers: u32::try_from(call.n_publishers()).unwrap_or(u32::MAX),
-        active_recording: call.participants().any(|participant| participant.permissions.recorder),
+        active_recording: call.is_recorded(),
         enabled_codecs: enabled_codecs(),
         ..proto::Room::default()
     }

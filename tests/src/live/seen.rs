@@ -95,6 +95,16 @@ impl Seen {
         user_payloads(&self.data, label)
     }
 
+    /// Whether the call is being recorded, as the client was told last.
+    pub fn is_recorded(&self) -> Option<bool> {
+        let rooms = self.messages.iter().rev().filter_map(|message| match message {
+            Response::Join(join) => join.room.as_ref(),
+            Response::RoomUpdate(update) => update.room.as_ref(),
+            _ => None,
+        });
+        rooms.map(|room| room.active_recording).next()
+    }
+
     pub(super) fn take_in(&mut self, message: &Response, frames: Frames) {
         match message {
             Response::Join(join) => {

@@ -1,6 +1,6 @@
 //! People: what they say of themselves, who is host, who comes and goes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calls_tests::live::{Join, Seen};
 use calls_tests::server;
@@ -22,6 +22,21 @@ fn hand_raised(request_id: u32) -> Request {
 fn has_raised_hand(seen: &Seen) -> Option<()> {
     let ana = seen.person("ana")?;
     (ana.metadata == "about me" && ana.attributes.contains_key("raised_hand")).then_some(())
+}
+
+#[tokio::test]
+async fn everybody_is_told_at_once_when_a_call_is_recorded_and_when_no_more() {
+    let server = server!();
+    let ana = Join::new("ana").to(&server).await;
+    ana.wait("a call nobody records", |seen| (seen.is_recorded() == Some(false)).then_some(())).await;
+    let recorder = Join::new("recorder").grant("recorder", true).grant("hidden", true).to(&server).await;
+    let began = Instant::now();
+    ana.wait("that it is recorded", |seen| (seen.is_recorded() == Some(true)).then_some(())).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}: with the counts, every 5 s");
+    assert!(ana.look(|seen| seen.person("recorder").is_none()), "who records is hidden");
+    recorder.send(Request::Leave(proto::LeaveRequest::default()));
+    ana.wait("that it is no more", |seen| (seen.is_recorded() == Some(false)).then_some(())).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-/** What is true about the call as a whole right now: reconnecting, silent, sharing. */
-import { useStartAudio } from '@livekit/components-react';
+/** What is true about the call as a whole right now: reconnecting, silent, recorded, sharing. */
+import { useIsRecording, useStartAudio } from '@livekit/components-react';
 import { ConnectionState, type Room } from 'livekit-client';
 import { Icon } from '../ui/Icon';
 
@@ -12,6 +12,7 @@ interface Props {
 
 export function Banners({ room, connection, sharing, onStopSharing }: Props) {
   const sound = useStartAudio({ room, props: {} });
+  const recorded = useIsRecording(room);
   return (
     <div className="banners">
       {connection === ConnectionState.Reconnecting && (
@@ -33,6 +34,12 @@ export function Banners({ room, connection, sharing, onStopSharing }: Props) {
           <button type="button" className="button button-small" onClick={() => void room.startAudio()}>
             Turn sound on
           </button>
+        </div>
+      )}
+      {recorded && (
+        <div className="banner banner-recording" role="status" data-banner="recording">
+          <span className="recording-light" aria-hidden="true" />
+          This call is being recorded.
         </div>
       )}
       {sharing && (

@@ -138,6 +138,11 @@ impl Call {
         self.participants.values().any(|participant| !participant.permissions.is_dependent())
     }
 
+    /// Whether a recorder is here, which everybody is to know.
+    pub fn is_recorded(&self) -> bool {
+        self.participants.values().any(|participant| participant.permissions.recorder)
+    }
+
     /// Number of participants that count as people: not hidden, no recorders, no agents.
     pub fn n_people(&self) -> usize {
         self.participants.values().filter(|participant| participant.is_person()).count()

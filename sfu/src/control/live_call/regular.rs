@@ -11,7 +11,7 @@ use sfu_core::call::{Call, ParticipantId};
 use sfu_core::engine::event::{AudioLevel, Quality};
 use sfu_core::time::Time;
 
-use super::{Context, LiveCall, room_update};
+use super::{Context, LiveCall, RoomTold, room_update};
 use crate::livekit::session::{Heard, Session};
 use crate::livekit::token;
 
@@ -195,13 +195,21 @@ impl LiveCall {
     }
 
     fn tell_room(&mut self) {
-        let counts = (self.call.n_people() as u32, self.call.n_publishers() as u32);
-        if self.room_told == counts {
+        let (n_people, n_publishers) = (self.call.n_people(), self.call.n_publishers());
+        let now = RoomTold { n_people, n_publishers, is_recorded: self.call.is_recorded() };
+        if self.room_told == now {
             return;
         }
-        self.room_told = counts;
+        self.room_told = now;
         for session in self.sessions.values_mut() {
             session.send(room_update(&self.call));
+        }
+    }
+
+    /// Counts can wait. Nobody is to be recorded, or to feel observed, without need.
+    pub(super) fn tell_if_recorded(&mut self) {
+        if self.room_told.is_recorded != self.call.is_recorded() {
+            self.tell_room();
         }
     }
 
