@@ -33,6 +33,7 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("calls-director", "director", &["fleet"]),
     ("calls-operator", "operator", &["fleet", "autoscale"]),
     ("calls-client", "client", &[]),
+    ("calls-recorder", "recorder", &["sfu-core", "fleet"]),
     ("calls-bench", "bench", &["sfu-core", "autoscale", "calls-client"]),
     (
         "calls-tests",
@@ -352,7 +353,8 @@ fn assert_absent(files: impl IntoIterator<Item = String>, words: &[&str], why: &
 
 #[test]
 fn no_queue_is_unbounded() {
-    let sources = ["fleet", "sfu", "director", "operator", "e2e"].into_iter().flat_map(|folder| files(folder, "rs"));
+    let sources =
+        ["fleet", "sfu", "director", "operator", "recorder", "e2e"].into_iter().flat_map(|folder| files(folder, "rs"));
     let words = ["unbounded_channel", "UnboundedSender", "mpsc::unbounded", "mpsc::channel()", "crossbeam"];
     assert_absent(sources, &words, "a queue has a size, and what does not fit is counted");
 }
@@ -368,7 +370,8 @@ const PACED: &[&str] = &["tests/tests/loopback/garbage.rs", "e2e/src/tests/garba
 /// A helper that looks again and again, within a limit, does not sleep but waits on a condition.
 #[test]
 fn no_test_sleeps() {
-    let folders = ["sfu/core/tests", "director/tests", "operator/src/cluster/tests", "tests", "e2e/src/tests"];
+    let folders =
+        ["sfu/core/tests", "director/tests", "operator/src/cluster/tests", "recorder/tests", "tests", "e2e/src/tests"];
     let sources = folders.into_iter().flat_map(|folder| files(folder, "rs"));
     let others = sources.filter(|file| !file.ends_with("tests/documents.rs") && !PACED.contains(&file.as_str()));
     for file in others {
