@@ -26,6 +26,9 @@ pub const CLUSTER: [&str; 10] = [
     "busybox-static",
 ];
 
+/// What our crates are built with: libopus with cmake.
+pub const CRATES: [&str; 1] = ["cmake"];
+
 /// The browsers of the tests; Firefox plays sound only where there is a loudspeaker, if only a pretended one.
 pub const BROWSERS: [&str; 3] = ["chromium", "firefox-esr", "pulseaudio"];
 

@@ -98,6 +98,7 @@ pub fn up_bare(paths: &Paths, progress: &Progress, n_nodes: u8) -> Result<Cluste
 /// Installs packages and builds everything, for a later `up` or `test`.
 pub fn prepare(paths: &Paths, progress: &Progress, profile: Profile) -> Result<Built> {
     check_root()?;
+    install_crates_packages(paths, progress)?;
     progress.step("Installing the browsers of the tests", |step| packages::ensure(paths, &packages::BROWSERS, step))?;
     thread::scope(|scope| {
         let deny = scope.spawn(|| progress.step("Installing cargo-deny", |step| install_cargo_deny(paths, step)));
@@ -149,6 +150,11 @@ fn build(paths: &Paths, progress: &Progress, profile: Profile, is_local: bool) -
         })
     })?;
     Ok(Built { programs, images })
+}
+
+/// Installs what the crates are built and tested with.
+pub fn install_crates_packages(paths: &Paths, progress: &Progress) -> Result<()> {
+    progress.step("Installing what the crates need", |step| packages::ensure(paths, &packages::CRATES, step))
 }
 
 fn install_packages(paths: &Paths, progress: &Progress) -> Result<()> {

@@ -6,5 +6,6 @@
 #![allow(clippy::cast_possible_wrap)]
 
 pub mod timeline;
+pub mod voices;
 
 pub use sfu_core::time::{NtpTime, Time};
