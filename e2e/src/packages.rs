@@ -26,8 +26,8 @@ pub const CLUSTER: [&str; 10] = [
     "busybox-static",
 ];
 
-/// What our crates are built with: libopus with cmake.
-pub const CRATES: [&str; 1] = ["cmake"];
+/// What our crates are built and tested with: libopus is built with cmake, and ffmpeg opens the recorder's files.
+pub const CRATES: [&str; 2] = ["cmake", "ffmpeg"];
 
 /// The browsers of the tests; Firefox plays sound only where there is a loudspeaker, if only a pretended one.
 pub const BROWSERS: [&str; 3] = ["chromium", "firefox-esr", "pulseaudio"];

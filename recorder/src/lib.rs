@@ -1,13 +1,32 @@
 //! From the packets of a call to one file that plays.
 //!
-//! No clock, no socket, no file: an hour of a call is recorded in seconds.
+//! ```text
+//! RTP ─→ screen    whole frames ───────────┐
+//!  │                                       ├─→ webm ─→ bytes, in order
+//!  └──→ voices    decoded, mixed, encoded ─┘
+//!          ↑ when was it captured?
+//! SR ──→ timeline
+//! ```
+//!
+//! In: RTP packets, sender reports, which tracks come, go and are muted, and the time. Out: the bytes of a WebM file,
+//! append only, and wishes such as a keyframe. No clock, no socket, no file: an hour of a call is recorded in seconds.
+//!
+//! [`Recording`] puts it together. **The drain rule:** after every call of one of its methods, poll until there is
+//! nothing left.
 
 // Samples, timestamps and moments are counted in 64 bits, which nothing here comes near the end of.
 #![allow(clippy::cast_possible_wrap)]
 
+mod recording;
 pub mod screen;
+pub mod speakers;
 pub mod timeline;
 pub mod voices;
 pub mod webm;
 
+pub use recording::{
+    AddTrackError, Counters, Event, Finished, Kind, OpenError, Options, ParticipantKey, Recording, Track,
+};
+pub use sfu_core::engine::command::Codec;
+pub use sfu_core::id::TrackKey;
 pub use sfu_core::time::{NtpTime, Time};
