@@ -25,6 +25,7 @@ pub mod packages;
 pub mod paths;
 pub mod progress;
 pub mod proxy;
+pub mod recorder;
 pub mod relay;
 pub mod scenarios;
 pub mod status;

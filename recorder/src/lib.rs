@@ -1,4 +1,4 @@
-//! From the packets of a call to one file that plays.
+//! Records calls: from the packets of a call to one file that plays.
 //!
 //! ```text
 //! RTP ─→ screen    whole frames ───────────┐
@@ -13,12 +13,20 @@
 //!
 //! [`Recording`] puts it together. **The drain rule:** after every call of one of its methods, poll until there is
 //! nothing left.
+//!
+//! Around it is what the program `calls-recorder` does: [`session`] joins a call as a hidden participant, [`feed`] gives
+//! a recording what a session tells, and [`record`] has the clock and the file.
 
 // Samples, timestamps and moments are counted in 64 bits, which nothing here comes near the end of.
 #![allow(clippy::cast_possible_wrap)]
 
+pub mod cli;
+pub mod feed;
+pub mod program;
+pub mod record;
 mod recording;
 pub mod screen;
+pub mod session;
 pub mod speakers;
 pub mod timeline;
 pub mod voices;

@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("calls-director", "director", &["fleet"]),
     ("calls-operator", "operator", &["fleet", "autoscale"]),
     ("calls-client", "client", &[]),
-    ("calls-recorder", "recorder", &["sfu-core", "fleet"]),
+    ("calls-recorder", "recorder", &["sfu-core", "fleet", "calls-client"]),
     ("calls-bench", "bench", &["sfu-core", "autoscale", "calls-client"]),
     (
         "calls-tests",

@@ -1,6 +1,7 @@
 //! What a test of the outer rings is given: a page, browsers, and in the cluster's ring the cluster.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +35,7 @@ const DEV_PORTS: [(&str, u16); 3] = [("--port", 17880), ("--tcp-port", 17881), (
 
 /// The load generator, and the engines between which sessions move. Cargo puts both beside this program.
 const LOAD_GENERATOR: &str = "calls-bench";
+const RECORDER: &str = "calls-recorder";
 const TWO_ENGINES: &str = "two-engines";
 
 /// `spec.network.mediaPorts` of the example, one per slot.
@@ -146,6 +148,21 @@ impl Stage {
     /// Two engines between which a browser's sessions move; each message takes `delay` from one to the other.
     pub fn two_engines(&self, delay: Duration) -> Result<TwoEngines> {
         TwoEngines::start(&std::env::current_exe()?.with_file_name(TWO_ENGINES), delay)
+    }
+
+    /// The program that records calls.
+    pub fn recorder(&self) -> Result<PathBuf> {
+        Ok(std::env::current_exe()?.with_file_name(RECORDER))
+    }
+
+    /// An empty folder of this test.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.paths.build_logs().join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 
     /// The name of a call that nobody else uses: another one each time.

@@ -19,6 +19,7 @@ mod moving;
 mod network;
 mod page;
 mod platform;
+mod recording;
 mod rights;
 mod scale;
 mod security;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Test> {
         layers::TESTS,
         wishes::TESTS,
         moving::TESTS,
+        recording::TESTS,
         fleet::TESTS,
         leaving::TESTS,
         autoscaling::TESTS,

@@ -1,0 +1,131 @@
+//! Recordings of calls that people hold in real browsers: files that play, in a browser and elsewhere.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::bench::network::measure::Participant;
+use crate::browser::{Kind, LaunchOptions, Person, Visitor};
+use crate::recorder::{Recorded, Recorder};
+use crate::test::{Ring, Stage, Test};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[Test {
+    name: "a_call_is_recorded_to_one_file_that_plays_in_dev",
+    ring: Ring::Dev,
+    slow: false,
+    run: a_call_is_recorded_to_one_file_that_plays,
+}];
+
+/// For something to reach somebody on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// A tone comes through at about 0.1; noise and other tones are far below (root mean square).
+const AUDIBLE: f64 = 0.02;
+const INAUDIBLE: f64 = 0.005;
+/// Of a picture: what is shared is bright, no screen is black.
+const BRIGHT: u8 = 60;
+const BLACK: u8 = 20;
+/// A recording and what people did meanwhile may differ by what a busy machine takes to start a program.
+const MARGIN: f64 = 4.0;
+
+fn a_call_is_recorded_to_one_file_that_plays(stage: &Stage) -> Result<()> {
+    let (driver, call, entrance) = (stage.browsers()?, stage.call_name(), stage.entrance());
+    let folder = stage.folder("recording")?;
+    let link = format!("{}/c/{call}", stage.page());
+    let (ada, bo) = (Visitor::new("Ada", 440), Visitor::new("Bo", 880));
+    stage.block_on(async {
+        let browser = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+        let (ada, bo) = (browser.join(&link, &ada).await?, browser.join(&link, &bo).await?);
+        ada.hear("Bo", 880, SOON).await?;
+        bo.hear("Ada", 440, SOON).await?;
+
+        let killed = Recorder::start(&stage.recorder()?, &entrance, &call, &folder.join("killed.webm"))?;
+        let recorder = Recorder::start(&stage.recorder()?, &entrance, &call, &folder.join("call.webm"))?;
+        let began = Instant::now();
+        ada.wait_text("This call is being recorded", SOON).await?;
+        bo.wait_text("This call is being recorded", SOON).await?;
+        ada.share().await?;
+        bo.see_advance(10, SOON).await?;
+        ada.stop_sharing().await?;
+        bo.wait_no_share(SOON).await?;
+        bo.mute().await?;
+        ada.hear_silence("Bo", SOON).await?;
+        // Long enough for the last second to be without a screen, however far the file is behind.
+        ada.measure(Duration::from_secs(3)).await?;
+        let killed = killed.kill()?;
+        let (recorded, took) = (recorder.stop()?, began.elapsed().as_secs_f64());
+
+        let duration = recorded.duration()?.context("the file does not say how long it is")?;
+        ensure!((duration - took).abs() < MARGIN, "{duration} s were recorded in {took} s");
+        looks_and_sounds_right(&recorded)?;
+        ensure!(killed.duration()?.is_none(), "who is killed cannot know how long the file became");
+        looks_and_sounds_right(&killed).context("what was written when the recorder was killed")?;
+
+        let page = Participant::new("Viewer").join(&driver, &browser, &entrance, &call).await?;
+        let played = play(&page, &recorded).await?;
+        ensure!((played.duration - duration).abs() < 0.1, "{played:?} of {duration} s");
+        ensure!(played.width > 0 && played.at > duration - 0.5, "did not play to its end: {played:?}");
+        play(&page, &killed).await.context("what was written when the recorder was killed")?;
+        Ok(browser.close().await?)
+    })
+}
+
+/// Both voices are in it, nothing else, and the screen for as long as it was shared.
+fn looks_and_sounds_right(recorded: &Recorded) -> Result<()> {
+    for tone in [440, 880] {
+        let loudest = recorded.loudest(tone)?;
+        ensure!(loudest > AUDIBLE, "the voice of {tone} Hz is recorded at {loudest}");
+    }
+    let loudest = recorded.loudest(620)?;
+    ensure!(loudest < INAUDIBLE, "a tone of 620 Hz nobody made is recorded at {loudest}");
+    let seconds = recorded.seconds()?;
+    let brightest = seconds.iter().map(|second| second.brightness).max();
+    ensure!(brightest > Some(BRIGHT), "the shared screen is not in it: {seconds:?}");
+    let last = seconds.last().map(|second| second.brightness);
+    ensure!(last < Some(BLACK), "the screen that is shared no more stands still: {seconds:?}");
+    Ok(())
+}
+
+#[derive(Debug, Deserialize)]
+struct Played {
+    duration: f64,
+    width: u32,
+    /// Where it was when it ended.
+    at: f64,
+}
+
+/// Opens the file in a browser, seeks to its last second, and plays to the end.
+async fn play(page: &Person, recorded: &Recorded) -> Result<Played> {
+    const PLAY: &str = r"(async () => {
+        const bytes = Uint8Array.from(atob(FILE), (c) => c.charCodeAt(0));
+        const video = document.createElement('video');
+        video.muted = true;
+        const told = (name) => new Promise((resolve, reject) => {
+            video.addEventListener(name, resolve, { once: true });
+            video.addEventListener('error', () => reject(new Error(video.error.message)), { once: true });
+        });
+        const opened = told('loadedmetadata');
+        video.src = URL.createObjectURL(new Blob([bytes], { type: 'video/webm' }));
+        await opened;
+        if (video.duration === Infinity) {
+            // A file that does not say how long it is: a browser finds out by going to its end.
+            const known = told('durationchange');
+            video.currentTime = 1e9;
+            await known;
+        }
+        const duration = video.duration;
+        const there = told('seeked');
+        video.currentTime = Math.max(0, duration - 1);
+        await there;
+        const ended = told('ended');
+        await video.play();
+        await ended;
+        return { duration, width: video.videoWidth, at: video.currentTime };
+    })()";
+    let file = STANDARD.encode(fs::read(&recorded.file)?);
+    Ok(serde_json::from_value(page.evaluate(&PLAY.replace("FILE", &format!("{file:?}"))).await?)?)
+}

@@ -1,0 +1,80 @@
+//! The command line of `calls-recorder`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use fleet::logs::LogArgs;
+
+/// Records calls: joins as a hidden participant, receives what is published, and writes one file that plays.
+#[derive(Debug, Parser)]
+#[command(name = "calls-recorder", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record a call to a file.
+    ///
+    /// Of a server on this machine (calls-sfu serve --dev):
+    ///   calls-recorder record standup --output standup.webm
+    ///
+    /// Everybody in the call sees that it is being recorded. The recording ends with the call, at its longest duration,
+    /// or when told to stop (Ctrl-C); the file is whole then. Also what was written before a crash plays.
+    #[command(verbatim_doc_comment)]
+    Record(Box<RecordArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Name of the call, which LiveKit's tools call a room.
+    pub call: String,
+
+    /// WebM file to write. It must not be there yet.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Server to join, ws://HOST:PORT.
+    #[arg(long, env = "LIVEKIT_URL", default_value = "ws://127.0.0.1:7880")]
+    pub url: String,
+
+    /// API key of the server.
+    #[arg(long, env = "LIVEKIT_API_KEY", default_value = "devkey", value_name = "KEY")]
+    pub api_key: String,
+
+    /// Secret of the API key. Everybody on this machine can read a command line: rather set the variable.
+    #[arg(long, env = "LIVEKIT_API_SECRET", default_value = "secret", value_name = "SECRET", hide_env_values = true)]
+    pub api_secret: String,
+
+    /// Only voices and the sound of shared screens: a file without a picture.
+    #[arg(long)]
+    pub audio_only: bool,
+
+    /// Longest recording, in minutes.
+    #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
+    pub max_duration: u64,
+
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+impl RecordArgs {
+    /// How long the recording may become.
+    pub const fn limit(&self) -> Duration {
+        Duration::from_mins(self.max_duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
