@@ -98,7 +98,6 @@ pub fn up_bare(paths: &Paths, progress: &Progress, n_nodes: u8) -> Result<Cluste
 /// Installs packages and builds everything, for a later `up` or `test`.
 pub fn prepare(paths: &Paths, progress: &Progress, profile: Profile) -> Result<Built> {
     check_root()?;
-    install_crates_packages(paths, progress)?;
     progress.step("Installing the browsers of the tests", |step| packages::ensure(paths, &packages::BROWSERS, step))?;
     thread::scope(|scope| {
         let deny = scope.spawn(|| progress.step("Installing cargo-deny", |step| install_cargo_deny(paths, step)));
@@ -129,6 +128,7 @@ impl Up {
 fn build(paths: &Paths, progress: &Progress, profile: Profile, is_local: bool) -> Result<Built> {
     if is_local {
         install_packages(paths, progress)?;
+        install_crates_packages(paths, progress)?;
     }
     let programs = ClusterPrograms::locate(paths)?;
     let product = thread::scope(|scope| {

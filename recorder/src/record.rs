@@ -5,7 +5,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use calls_client::signal::ApiKey;
 use livekit_protocol::DisconnectReason;
 use serde_json::json;
@@ -88,7 +88,20 @@ fn entrance(args: &RecordArgs) -> Result<Entrance> {
     if !args.audio_only {
         sources.push(Source::Screen);
     }
-    Ok(Entrance { url: args.url.clone(), token, sources })
+    Ok(Entrance { url: websocket(&args.url)?, token, sources })
+}
+
+/// A server's address as its websocket has it.
+fn websocket(url: &str) -> Result<String> {
+    let rest = match url.split_once("://") {
+        Some(("ws" | "http", rest)) => rest.trim_end_matches('/'),
+        Some(("wss" | "https", _)) => {
+            bail!("{url} wants TLS, which a recorder does not speak yet: give the director's or an SFU's own ws:// address")
+        }
+        _ => bail!("{url} is no address of a server: ws://HOST:PORT is"),
+    };
+    let port = if rest.contains(':') { "" } else { ":80" };
+    Ok(format!("ws://{rest}{port}"))
 }
 
 /// What runs for as long as a recording does.
@@ -270,4 +283,31 @@ async fn told_to_stop() -> Result<()> {
         _ = terminated.recv() => (),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_understood_or_explained() {
+        for (given, understood) in [
+            ("ws://127.0.0.1:7880", "ws://127.0.0.1:7880"),
+            ("http://calls.example.org/", "ws://calls.example.org:80"),
+        ] {
+            assert_eq!(websocket(given).unwrap(), understood);
+        }
+        assert!(websocket("wss://calls.example.org").unwrap_err().to_string().contains("TLS"));
+        assert!(websocket("calls.example.org").unwrap_err().to_string().contains("ws://HOST:PORT"));
+    }
+
+    #[test]
+    fn a_recording_is_never_overwritten() {
+        let path = std::env::temp_dir().join(format!("calls-recorder-{}.webm", std::process::id()));
+        let first = Output::create(&path).unwrap();
+        let error = Output::create(&path).unwrap_err();
+        first.discard();
+        assert!(format!("{error:#}").contains("cannot write a recording to"), "{error:#}");
+        assert!(!path.exists(), "nothing was written: nothing stays");
+    }
 }

@@ -20,6 +20,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/install.md",
     "docs/network.md",
     "docs/operating.md",
+    "docs/recording.md",
     "docs/troubleshooting.md",
     "e2e/README.md",
 ];

@@ -136,8 +136,8 @@ pub fn run(paths: &Paths, progress: &Progress, options: &TestOptions) -> Result<
         Only::Name(_) => chosen.is_empty(),
         _ => [Ring::Units, Ring::Core, Ring::Loopback].into_iter().any(|ring| only.has_ring(ring)),
     };
+    up::install_crates_packages(paths, progress)?;
     if has_inner {
-        up::install_crates_packages(paths, progress)?;
         let crates = progress.step("Building the crates' tests", |_| CrateTests::build(paths))?;
         for ring in [Ring::Units, Ring::Core, Ring::Loopback] {
             let filter = if let Only::Name(name) = &only { Some(name.as_str()) } else { None };
