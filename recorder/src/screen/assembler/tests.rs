@@ -101,3 +101,19 @@ fn numbers_of_the_past_mean_a_new_beginning_after_a_while() {
     assert!(stream.packet(500, 6000, Begins::Keyframe, true));
     assert_eq!(stream.frames(), [6000]);
 }
+
+#[test]
+fn what_only_says_that_it_is_a_keyframe_is_none() {
+    let mut assembler = Assembler::new(VideoCodec::Av1);
+    // A new sequence, says the aggregation header (N); a frame alone, and one with its sequence header.
+    for (number, payload) in [(0, &[0x18, 0x30, 1][..]), (1, &[0x28, 2, 0x08, 7, 0x30, 1])] {
+        let mut packet = Vec::new();
+        write_header(&mut packet, 96, true, number, u32::from(number) * 3000, Ssrc(1));
+        packet.extend_from_slice(payload);
+        let header = Header::parse(&packet).expect("ours");
+        let received = Received { at: Time::ZERO, timestamp: i64::from(number) * 3000 };
+        assert!(assembler.handle_rtp(received, &header, payload));
+    }
+    let frame = assembler.poll(Time::ZERO).expect("the second");
+    assert_eq!((frame.timestamp, frame.picture.keyframe), (3000, true));
+}
