@@ -96,7 +96,9 @@ fn websocket(url: &str) -> Result<String> {
     let rest = match url.split_once("://") {
         Some(("ws" | "http", rest)) => rest.trim_end_matches('/'),
         Some(("wss" | "https", _)) => {
-            bail!("{url} wants TLS, which a recorder does not speak yet: give the director's or an SFU's own ws:// address")
+            bail!(
+                "{url} wants TLS, which a recorder does not speak yet: give the director's or an SFU's own ws:// address"
+            )
         }
         _ => bail!("{url} is no address of a server: ws://HOST:PORT is"),
     };
@@ -291,10 +293,9 @@ mod tests {
 
     #[test]
     fn an_address_is_understood_or_explained() {
-        for (given, understood) in [
-            ("ws://127.0.0.1:7880", "ws://127.0.0.1:7880"),
-            ("http://calls.example.org/", "ws://calls.example.org:80"),
-        ] {
+        for (given, understood) in
+            [("ws://127.0.0.1:7880", "ws://127.0.0.1:7880"), ("http://calls.example.org/", "ws://calls.example.org:80")]
+        {
             assert_eq!(websocket(given).unwrap(), understood);
         }
         assert!(websocket("wss://calls.example.org").unwrap_err().to_string().contains("TLS"));
