@@ -81,13 +81,6 @@ pub struct Recorded {
     pub file: PathBuf,
 }
 
-/// A second of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Second {
-    /// How bright the picture is at its beginning, from 0 to 255 on average.
-    pub brightness: u8,
-}
-
 impl Recorded {
     /// How much of the sound is a tone of so many hertz: root mean square, full scale is 1. In the second in which it is
     /// loudest.
@@ -107,17 +100,17 @@ impl Recorded {
         Ok(samples.chunks_exact(RATE as usize).map(|second| strength(second, tone)).fold(0.0, f64::max))
     }
 
-    /// Every second of the picture.
+    /// How bright each of its pictures is on average, from 0 to 255.
     ///
     /// # Errors
     /// When ffmpeg cannot read the file.
-    pub fn seconds(&self) -> Result<Vec<Second>> {
+    pub fn brightness(&self) -> Result<Vec<u8>> {
         let mut decode = command("ffmpeg", ["-v", "error", "-i"]);
-        decode.arg(&self.file);
-        decode.args(["-map", "0:v:0", "-vf", "fps=1,scale=1:1:flags=area", "-f", "rawvideo", "-pix_fmt", "gray", "-"]);
+        decode.arg(&self.file).args(["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", "scale=1:1:flags=area"]);
+        decode.args(["-f", "rawvideo", "-pix_fmt", "gray", "-"]);
         let decoded = decode.output().context("failed to start ffmpeg")?;
         ensure!(decoded.status.success(), "ffmpeg: {}", String::from_utf8_lossy(&decoded.stderr));
-        Ok(decoded.stdout.into_iter().map(|brightness| Second { brightness }).collect())
+        Ok(decoded.stdout)
     }
 
     /// How long it is, as its own header says; `None` if it says nothing, as of a recording that was cut short.
