@@ -31,6 +31,7 @@ pub struct Metrics {
     people: Gauge,
     unreadable: Counter,
     refused_connections: Counter,
+    control_panics: Counter,
     reports: Reports,
 }
 
@@ -65,10 +66,13 @@ impl Default for Metrics {
         let refused_connections = Counter::<u64>::default();
         let help = "Media connections over TCP that did not begin with a check of ours";
         registry.register("refused_media_connections", help, refused_connections.clone());
+        let control_panics = Counter::<u64>::default();
+        let help = "Faults of ours over what one client wanted, which ended its stay";
+        registry.register("control_panics", help, control_panics.clone());
         let reports = Reports::default();
         registry.register_collector(Box::new(reports.clone()));
         let registry = Arc::new(registry);
-        Self { registry, joins, data_dropped, calls, people, unreadable, refused_connections, reports }
+        Self { registry, joins, data_dropped, calls, people, unreadable, refused_connections, control_panics, reports }
     }
 }
 
@@ -95,6 +99,11 @@ impl Metrics {
     /// A connection to the media port over TCP was no client's.
     pub fn refused_connection(&self) {
         self.refused_connections.inc();
+    }
+
+    /// Control panicked over what one client wanted.
+    pub fn control_panicked(&self) {
+        self.control_panics.inc();
     }
 
     pub fn calls(&self, n_calls: usize, n_people: usize) {

@@ -1,5 +1,6 @@
 //! The control thread's loop: one message or one tick at a time.
 
+mod contain;
 mod leaving;
 
 use std::collections::BTreeMap;
@@ -12,14 +13,17 @@ use fleet::api::{SfuLoad, SfuStatus};
 use fleet::config::SfuConfig;
 use livekit_protocol as proto;
 use livekit_protocol::leave_request::Action;
+use livekit_protocol::signal_request::Message as SignalMessage;
 use livekit_protocol::signal_response::Message as Response;
-use sfu_core::call::ParticipantId;
+use sfu_core::call::{Identity, ParticipantId};
+use sfu_core::engine::Panics;
 use sfu_core::engine::command::Command;
 use sfu_core::engine::event::Event;
 use sfu_core::time::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use self::contain::Suspect;
 use super::drain::Drain;
 use super::live_call::LiveCall;
 use super::registry::Registry;
@@ -77,6 +81,7 @@ struct Control {
     /// Set while it leaves.
     drain: Option<Drain>,
     turned_away: TurnedAway,
+    panics: Panics,
     /// When time passed for transports last, and when it passes for calls next.
     ticked: Time,
     next_calls: Time,
@@ -98,6 +103,7 @@ impl Control {
             epochs: 0,
             drain: None,
             turned_away: TurnedAway::default(),
+            panics: Panics::default(),
             ticked: Time::ZERO,
             next_calls: Time::ZERO,
         };
@@ -165,20 +171,22 @@ impl Control {
     fn request(&mut self, request: Request) {
         match request {
             Request::Join { join, reply } => {
-                let joined = self.join(&join);
+                let (room, identity) = (join.room.clone(), Identity(join.identity.clone()));
+                let joined = self.contain(&Suspect::Coming { room, identity }, |control| control.join(&join));
+                let joined = joined.unwrap_or(Err(JoinRefused::Internal));
                 // The client has gone meanwhile: so does its participant.
                 if let Err(Ok(joined)) = reply.send(joined) {
                     self.detached(&joined.attachment);
                 }
             }
             Request::Signal { attachment, message } => {
-                let Self { context, registry, .. } = self;
-                let Some(name) = registry.call_of(&attachment.participant).map(str::to_owned) else { return };
-                if let Some(call) = self.calls.get_mut(&name).filter(|call| call.is_attached(&attachment)) {
-                    call.signal(context, registry, &attachment.participant, *message);
-                }
+                let suspect = Suspect::Participant(attachment.participant.clone());
+                self.contain(&suspect, |control| control.signal(&attachment, *message));
             }
-            Request::Detached { attachment } => self.detached(&attachment),
+            Request::Detached { attachment } => {
+                let suspect = Suspect::Participant(attachment.participant.clone());
+                self.contain(&suspect, |control| control.detached(&attachment));
+            }
             Request::Asked(asked) => self.asked(asked),
             Request::Stop { within } => self.stop(within),
         }
@@ -222,6 +230,14 @@ impl Control {
             let participant = ParticipantId(join.resume.clone().unwrap_or_default());
             Joined { attachment: Attachment { participant, epoch }, responses, outcome: JoinOutcome::ResumeRefused }
         })
+    }
+
+    fn signal(&mut self, attachment: &Attachment, message: SignalMessage) {
+        let Self { context, registry, calls, .. } = self;
+        let Some(name) = registry.call_of(&attachment.participant).map(str::to_owned) else { return };
+        if let Some(call) = calls.get_mut(&name).filter(|call| call.is_attached(attachment)) {
+            call.signal(context, registry, &attachment.participant, message);
+        }
     }
 
     fn detached(&mut self, attachment: &Attachment) {
@@ -270,6 +286,12 @@ impl Control {
             // As below.
             Event::Elsewhere { .. } => return,
         };
+        let Some(owner) = self.registry.owner(key).cloned() else { return };
+        self.contain(&Suspect::Participant(owner), |control| control.media_of(key, event));
+    }
+
+    /// Something happened to the media of whose this key is.
+    fn media_of(&mut self, key: u64, event: Event) {
         let Some((call, participant)) = find(&mut self.calls, &self.registry, key) else { return };
         let (context, registry) = (&mut self.context, &mut self.registry);
         match event {
@@ -334,11 +356,14 @@ impl Control {
         let now = self.context.now();
         self.ticked = now;
         for (at, key) in self.context.timers.take_due(now) {
-            let Some((call, participant)) = find(&mut self.calls, &self.registry, key.0) else { continue };
-            call.with_session(&mut self.context, &mut self.registry, &participant, |session, context| {
-                if let Some(transport) = session.transport_mut(key) {
-                    transport.handle_timeout(context, at);
-                }
+            let Some(owner) = self.registry.owner(key.0).cloned() else { continue };
+            self.contain(&Suspect::Participant(owner), |control| {
+                let Some((call, owner)) = find(&mut control.calls, &control.registry, key.0) else { return };
+                call.with_session(&mut control.context, &mut control.registry, &owner, |session, context| {
+                    if let Some(transport) = session.transport_mut(key) {
+                        transport.handle_timeout(context, at);
+                    }
+                });
             });
         }
         if now >= self.next_calls {

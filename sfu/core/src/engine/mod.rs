@@ -70,6 +70,7 @@ pub use self::config::EngineConfig;
 pub use self::connectivity::CONSENT_TIME;
 pub use self::state::{EngineState, RestoreError};
 pub use self::stats::{Count, Dropped, EngineStats, Feedback, Lost, Protection, Redundancy, RelayTraffic, Traffic};
+pub use self::suspects::Panics;
 
 /// The media of many transports.
 ///

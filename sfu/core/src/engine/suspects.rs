@@ -22,14 +22,30 @@ use crate::time::Time;
 const MAX_PANICS: u32 = 20;
 const MINUTE: Duration = Duration::from_mins(1);
 
+/// Counts the panics of something that is used on after them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Panics {
+    /// When the first one of this minute was, and how many there were since.
+    lately: Option<(Time, u32)>,
+}
+
+impl Panics {
+    /// Notes one. False if there were too many of late for this one to be survived.
+    #[must_use]
+    pub fn note(&mut self, now: Time) -> bool {
+        let (since, count) = self.lately.filter(|(since, _)| now.since(*since) < MINUTE).unwrap_or((now, 0));
+        self.lately = Some((since, count + 1));
+        count < MAX_PANICS
+    }
+}
+
 /// For whom an engine works.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Suspects {
     pub cause: Cause,
     /// Who is written to.
     pub receiver: Option<TransportIndex>,
-    /// When the first panic of this minute was, and how many there were since.
-    panics: Option<(Time, u32)>,
+    panics: Panics,
 }
 
 /// Why an engine works.
@@ -58,15 +74,15 @@ impl Engine {
     /// goes on panicking.
     #[must_use]
     pub fn handle_panic(&mut self, now: Time) -> bool {
-        let Suspects { cause, receiver, panics } = std::mem::take(&mut self.suspects);
-        let (since, count) = panics.filter(|(since, _)| now.since(*since) < MINUTE).unwrap_or((now, 0));
-        self.suspects.panics = Some((since, count + 1));
+        let Suspects { cause, receiver, mut panics } = std::mem::take(&mut self.suspects);
+        let is_rare = panics.note(now);
+        self.suspects.panics = panics;
         self.output.stats.panics += 1;
         // Either may have been in use.
         (self.burst, self.scratch) = Default::default();
         let cause = match cause {
             Cause::Itself => return false,
-            _ if count >= MAX_PANICS => return false,
+            _ if !is_rare => return false,
             Cause::Input => None,
             Cause::Transport(index) => Some(index),
         };
@@ -155,7 +171,7 @@ mod tests {
     fn a_panic_ends_who_sent_and_who_was_written_to() {
         let (mut engine, indices) = engine(4);
         let (cause, receiver) = (Cause::Transport(indices[1]), Some(indices[3]));
-        engine.suspects = Suspects { cause, receiver, panics: None };
+        engine.suspects = Suspects { cause, receiver, panics: Panics::default() };
         assert!(engine.handle_panic(Time::ZERO));
         assert_eq!(ended(&mut engine), [1, 3]);
         assert_eq!(engine.stats().transports, 2);
