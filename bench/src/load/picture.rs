@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::figures::{Metric, Summary};
 use super::scenario::Scenario;
-use super::table::{Results, short};
+use super::table::{Results, short, write_ratio};
 
-const WIDTH: usize = 880;
+const WIDTH: usize = 960;
 const MARGIN: usize = 24;
 const LABELS: usize = 110;
 /// Longest bar. Values are written behind it.
@@ -19,11 +19,12 @@ const GROUP_GAP: usize = 26;
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2430}.title{font-size:17px;font-weight:600}\
      .note{fill:#667085}.calls{fill:#2563eb}.peer{fill:#f59e0b}.bare{fill:#94a3b8}.spread{stroke:#1f2430;stroke-width:1.5}";
 
-/// A bar: its class, whose it is, and what it shows.
+/// A bar: its class, whose it is, what it shows, and what ours is of it.
 struct Bar {
     class: &'static str,
     label: &'static str,
     value: Summary,
+    ratio: Option<Summary>,
 }
 
 /// Draws all scenarios, one below the other. Each group has its own scale: its longest bar fills the width.
@@ -65,16 +66,21 @@ pub fn picture(all: &[Results]) -> String {
 }
 
 fn bars(results: &Results, metric: Metric) -> Vec<Bar> {
+    let ours = results.ours.as_slice();
     let peer = results.peer.as_ref().map(|(name, repeats)| ("peer", *name, repeats.as_slice()));
-    let all = [Some(("calls", "calls", results.ours.as_slice())), peer, Some(("bare", "bare send", &results.bare))];
-    let bar = |(class, label, repeats)| Some(Bar { class, label, value: Summary::of_metric(metric, repeats)? });
+    let all = [Some(("calls", "calls", ours)), peer, Some(("bare", "bare send", &results.bare))];
+    let bar = |(class, label, repeats)| {
+        let is_compared = class != "calls" && metric.is_compared();
+        let ratio = if is_compared { Summary::of_ratio(metric, ours, repeats) } else { None };
+        Some(Bar { class, label, value: Summary::of_metric(metric, repeats)?, ratio })
+    };
     all.into_iter().flatten().filter_map(bar).collect()
 }
 
 fn draw(body: &mut String, bar: &Bar, longest: f64, y: usize) {
     let length = |value: f64| value / longest * BARS;
     let (x, middle, baseline) = (MARGIN + LABELS, y + BAR / 2, y + BAR - 5);
-    let Bar { class, label, value } = bar;
+    let Bar { class, label, value, ratio } = bar;
     text(body, "", MARGIN, baseline, label);
     let (low, high) = (x as f64 + length(value.lowest), x as f64 + length(value.highest));
     let _ = writeln!(
@@ -83,7 +89,8 @@ fn draw(body: &mut String, bar: &Bar, longest: f64, y: usize) {
          <line class=\"spread\" x1=\"{low:.1}\" y1=\"{middle}\" x2=\"{high:.1}\" y2=\"{middle}\"/>",
         length(value.median)
     );
-    text(body, "", high as usize + 8, baseline, &short(value.median));
+    let ratio = ratio.map(|ratio| format!(": calls takes {} of it", write_ratio(ratio))).unwrap_or_default();
+    text(body, "", high as usize + 8, baseline, &(short(value.median) + &ratio));
 }
 
 fn text(body: &mut String, class: &str, x: usize, y: usize, words: &str) {
@@ -125,7 +132,7 @@ mod tests {
             let line = drawn.lines().find(|line| line.starts_with(&start)).expect(class);
             assert!(line.contains(&format!("width=\"{width}\"")), "{line}");
         }
-        assert!(drawn.contains(">10.0</text>") && drawn.contains(">100</text>"), "{drawn}");
+        assert!(drawn.contains(">10.0</text>") && drawn.contains(">100: calls takes 1/10.0 of it</text>"), "{drawn}");
         assert_eq!(drawn.matches("<text").count(), drawn.matches("</text>").count());
     }
 

@@ -87,7 +87,7 @@ fn write_value(summary: Summary) -> String {
 }
 
 /// As `1/12.3` where it is less than one.
-fn write_ratio(summary: Summary) -> String {
+pub(super) fn write_ratio(summary: Summary) -> String {
     if summary.median > 0.0 && summary.median < 0.995 {
         format!("1/{}", short(1.0 / summary.median))
     } else {
