@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use calls_client::signal::ApiKey;
 use clap::{Args, Parser, Subcommand};
 use fleet::logs::LogArgs;
+
+use crate::record::Job;
 
 /// Records calls: joins as a hidden participant, receives what is published, and writes one file that plays.
 #[derive(Debug, Parser)]
@@ -61,9 +64,16 @@ pub struct RecordArgs {
 }
 
 impl RecordArgs {
-    /// How long the recording may become.
-    pub const fn limit(&self) -> Duration {
-        Duration::from_mins(self.max_duration)
+    pub fn job(&self) -> Job {
+        Job {
+            url: self.url.clone(),
+            key: ApiKey { key: self.api_key.clone(), secret: self.api_secret.clone() },
+            call: self.call.clone(),
+            identity: format!("recorder-{}", std::process::id()),
+            output: self.output.clone(),
+            audio_only: self.audio_only,
+            limit: Duration::from_mins(self.max_duration),
+        }
     }
 }
 

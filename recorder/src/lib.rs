@@ -15,7 +15,7 @@
 //! nothing left.
 //!
 //! Around it is what the program `calls-recorder` does: [`session`] joins a call as a hidden participant, [`feed`] gives
-//! a recording what a session tells, and [`record`] has the clock and the file.
+//! a recording what a session tells, and [`record()`] has the clock and the file. Another program can call that too.
 
 // Samples, timestamps and moments are counted in 64 bits, which nothing here comes near the end of.
 #![allow(clippy::cast_possible_wrap)]
@@ -23,7 +23,7 @@
 pub mod cli;
 pub mod feed;
 pub mod program;
-pub mod record;
+mod record;
 mod recording;
 pub mod screen;
 pub mod session;
@@ -32,6 +32,7 @@ pub mod timeline;
 pub mod voices;
 pub mod webm;
 
+pub use record::{End, Job, Progress, Recorded, record};
 pub use recording::{
     AddTrackError, Counters, Event, Finished, Kind, OpenError, Options, ParticipantKey, Recording, Track,
 };

@@ -3,15 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use calls_client::signal::ApiKey;
 use livekit_protocol::DisconnectReason;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::RecordArgs;
 use crate::feed::Feed;
 use crate::screen::VideoCodec;
 use crate::session::{Entrance, Session, SessionEvent, Source};
@@ -19,76 +20,145 @@ use crate::{Finished, Options, Time};
 
 /// Between two steps of the recording.
 const STEP: Duration = Duration::from_millis(20);
-/// Between two lines that say how far it is.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// Between two tellings of how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// Every so many of them is also a line in the log.
+const PROGRESS_LOGGED: u32 = 10;
 /// First wait before a recorder that fell out comes back; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// For this long a recorder that fell out tries to come back.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// What to record, and where to.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The server, `ws://HOST:PORT`.
+    pub url: String,
+    pub key: ApiKey,
+    pub call: String,
+    /// Of the recorder as a participant. Nobody else in the call may have it.
+    pub identity: String,
+    /// WebM file to write. It must not be there yet.
+    pub output: PathBuf,
+    /// Only sound: a file without a picture.
+    pub audio_only: bool,
+    /// Longest recording.
+    pub limit: Duration,
+}
+
+impl Job {
+    /// Checks what can be checked before anything is touched.
+    ///
+    /// # Errors
+    /// If the address is none of a server.
+    pub fn check(&self) -> Result<()> {
+        websocket(&self.url).map(drop)
+    }
+
+    fn entrance(&self) -> Result<Entrance> {
+        let token = self.key.sign(&json!({
+            "sub": self.identity,
+            "name": "Recorder",
+            "kind": "egress",
+            // A recording may take longer than the day a token should last at most; joining again is then refused.
+            "video": {
+                "roomJoin": true,
+                "room": self.call,
+                "hidden": true,
+                "recorder": true,
+                "canSubscribe": true,
+                "canPublish": false,
+                "canPublishData": false,
+            },
+        }))?;
+        let mut sources = vec![Source::Microphone, Source::ScreenAudio];
+        if !self.audio_only {
+            sources.push(Source::Screen);
+        }
+        Ok(Entrance { url: websocket(&self.url)?, token, sources })
+    }
+}
+
+/// How far a recording is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Since the first moment of the file; `None` before it is in the call.
+    pub recorded: Option<Duration>,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    pub end: End,
+    pub duration: Duration,
+    /// Length of the file. Zero, and no file, when it was told to stop before it was in the call.
+    pub bytes: u64,
+}
+
 /// Why a recording ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Call(DisconnectReason),
+pub enum End {
+    /// The call is over.
+    Call,
+    /// It is as long as it may be.
     Limit,
+    /// Somebody stopped it: the caller, or the server, which sent the recorder away.
     Told,
 }
 
-/// Records a call until it ends, the recording is as long as it may be, or the process is told to stop.
+/// Records a call until it ends, the recording is as long as it may be, or `stop` is ready.
+///
+/// `progress` is told as soon as the recorder is in the call and the file has begun, then about once a second. Dropped,
+/// the recording is as after a crash: the file plays up to its last whole second, and the call waits for the recorder.
 ///
 /// # Errors
-/// If the file cannot be written, or the call cannot be joined.
-pub async fn record(args: &RecordArgs) -> Result<()> {
-    let file = Output::create(&args.output)?;
-    let entrance = entrance(args)?;
+/// If the file cannot be written, or the call cannot be joined, or not again after the connection broke. What there is by
+/// then is a whole file.
+pub async fn record(
+    job: &Job,
+    stop: impl Future<Output = ()> + Send,
+    progress: &watch::Sender<Progress>,
+) -> Result<Recorded> {
+    job.check()?;
+    let entrance = job.entrance()?;
+    let file = Output::create(&job.output)?;
+    let mut stop = pin!(stop);
+    let joined = tokio::select! {
+        joined = Session::join(&entrance) => joined,
+        () = &mut stop => {
+            file.discard();
+            return Ok(Recorded { end: End::Told, duration: Duration::ZERO, bytes: 0 });
+        }
+    };
     // Who cannot get in the first time has the wrong address or key; nothing is lost by saying so.
-    let session = match Session::join(&entrance).await {
+    let session = match joined {
         Ok(session) => session,
         Err(error) => {
             file.discard();
-            return Err(error.context(format!("cannot join {} at {}", args.call, args.url)));
+            return Err(error.context(format!("cannot join {} at {}", job.call, job.url)));
         }
     };
-    tracing::info!(call = args.call, file = %args.output.display(), "recording");
+    let options = Options { video: (!job.audio_only).then_some(VideoCodec::Vp8), ..Options::default() };
     let began = Instant::now();
-    let options = Options { video: (!args.audio_only).then_some(VideoCodec::Vp8), ..Options::default() };
     let mut recorder =
-        Recorder { feed: Feed::new(options, Time::ZERO)?, file, began, limit: began + args.limit(), told_at: began };
+        Recorder { feed: Feed::new(options, Time::ZERO)?, file, progress, began, tell_at: began, told: 0 };
+    let mut session = Some(session);
     let ended = tokio::select! {
-        ended = recorder.attend(&entrance, session) => ended,
-        told = told_to_stop() => told.map(|()| End::Told),
+        ended = recorder.attend(job, &mut session) => ended,
+        () = sleep(job.limit) => Ok(End::Limit),
+        () = stop => Ok(End::Told),
     };
+    if let Some(session) = session {
+        session.leave().await;
+    }
     // Whatever happened, what there is becomes a whole file.
     let finished = recorder.finish()?;
-    let end = ended?;
-    tracing::info!(?end, seconds = finished.duration.as_secs(), bytes = recorder.file.length, "recorded");
-    Ok(())
-}
-
-fn entrance(args: &RecordArgs) -> Result<Entrance> {
-    let key = ApiKey { key: args.api_key.clone(), secret: args.api_secret.clone() };
-    let identity = format!("recorder-{}", std::process::id());
-    let token = key.sign(&json!({
-        "sub": identity,
-        "name": "Recorder",
-        "kind": "egress",
-        // A recording may take longer than the day a token should last at most; joining again is then refused.
-        "video": {
-            "roomJoin": true,
-            "room": args.call,
-            "hidden": true,
-            "recorder": true,
-            "canSubscribe": true,
-            "canPublish": false,
-            "canPublishData": false,
-        },
-    }))?;
-    let mut sources = vec![Source::Microphone, Source::ScreenAudio];
-    if !args.audio_only {
-        sources.push(Source::Screen);
-    }
-    Ok(Entrance { url: websocket(&args.url)?, token, sources })
+    let recorded = Recorded { end: ended?, duration: finished.duration, bytes: recorder.file.length };
+    tracing::info!(end = ?recorded.end, seconds = recorded.duration.as_secs(), bytes = recorded.bytes, "recorded");
+    Ok(recorded)
 }
 
 /// A server's address as its websocket has it.
@@ -108,54 +178,57 @@ fn websocket(url: &str) -> Result<String> {
 
 /// What runs for as long as a recording does.
 #[derive(Debug)]
-struct Recorder {
+struct Recorder<'a> {
     feed: Feed,
     file: Output,
+    progress: &'a watch::Sender<Progress>,
     began: Instant,
-    limit: Instant,
-    /// When it was last said how far the recording is.
-    told_at: Instant,
+    /// When it is next told how far the recording is, and how often that was.
+    tell_at: Instant,
+    told: u32,
 }
 
-impl Recorder {
+impl Recorder<'_> {
     fn now(&self) -> Time {
         Time::ZERO + self.began.elapsed()
     }
 
-    /// Is in the call until it ends, coming back whenever the connection breaks.
-    async fn attend(&mut self, entrance: &Entrance, mut session: Session) -> Result<End> {
+    /// Is in the call until it ends, coming back whenever the connection breaks. There is no session while it does.
+    async fn attend(&mut self, job: &Job, session: &mut Option<Session>) -> Result<End> {
+        tracing::info!(call = job.call, file = %job.output.display(), "recording");
+        self.step()?;
         loop {
-            match self.take_part(session).await {
+            let present = match session {
+                Some(session) => session,
+                None => session.insert(self.come_back(job).await?),
+            };
+            match self.take_part(present).await {
                 Ok(end) => return Ok(end),
                 Err(Broken::Session(error)) => tracing::warn!("fell out of the call: {error:#}"),
                 Err(Broken::File(error)) => return Err(error),
             }
+            *session = None;
             let now = self.now();
             self.feed.lose_all(now);
-            let Some(again) = self.come_back(entrance).await? else { return Ok(End::Limit) };
-            session = again;
         }
     }
 
-    async fn come_back(&mut self, entrance: &Entrance) -> Result<Option<Session>> {
+    async fn come_back(&mut self, job: &Job) -> Result<Session> {
         let give_up = Instant::now() + PATIENCE;
         let mut wait = FIRST_WAIT;
         loop {
-            let error = match Session::join(entrance).await {
+            let error = match Session::join(&job.entrance()?).await {
                 Ok(session) => {
                     tracing::info!("back in the call");
-                    return Ok(Some(session));
+                    return Ok(session);
                 }
                 Err(error) => error,
             };
             // Silence is recorded meanwhile.
-            let until = (Instant::now() + wait).min(self.limit);
+            let until = Instant::now() + wait;
             while Instant::now() < until {
                 self.step()?;
                 sleep(STEP).await;
-            }
-            if Instant::now() >= self.limit {
-                return Ok(None);
             }
             if Instant::now() >= give_up {
                 return Err(error.context("the call could not be joined again"));
@@ -164,7 +237,7 @@ impl Recorder {
         }
     }
 
-    async fn take_part(&mut self, mut session: Session) -> Result<End, Broken> {
+    async fn take_part(&mut self, session: &mut Session) -> Result<End, Broken> {
         let mut due = Instant::now() + STEP;
         loop {
             let event = session.next(due).await.map_err(Broken::Session)?;
@@ -175,7 +248,9 @@ impl Recorder {
                     self.feed.handle_packet(now, &track, codec, &packet);
                 }
                 Some(SessionEvent::Connected) => tracing::debug!("media flows"),
-                Some(SessionEvent::Ended(reason)) => return Ok(End::Call(reason)),
+                // That is how a server stops a recording.
+                Some(SessionEvent::Ended(DisconnectReason::ParticipantRemoved)) => return Ok(End::Told),
+                Some(SessionEvent::Ended(_)) => return Ok(End::Call),
                 None => (),
             }
             if Instant::now() >= due {
@@ -185,10 +260,6 @@ impl Recorder {
             while let Some(ssrc) = self.feed.poll_keyframe() {
                 session.request_keyframe(ssrc);
             }
-            if Instant::now() >= self.limit {
-                session.leave().await;
-                return Ok(End::Limit);
-            }
         }
     }
 
@@ -196,12 +267,20 @@ impl Recorder {
         let now = self.now();
         self.feed.advance(now);
         self.write()?;
-        if self.told_at.elapsed() >= PROGRESS {
-            self.told_at = Instant::now();
-            let (seconds, tracks) = (self.began.elapsed().as_secs(), self.feed.n_tracks());
-            tracing::info!(seconds, bytes = self.file.length, tracks, "recording");
+        if Instant::now() >= self.tell_at {
+            self.tell();
         }
         Ok(())
+    }
+
+    fn tell(&mut self) {
+        let (recorded, bytes) = (self.began.elapsed(), self.file.length);
+        self.progress.send_replace(Progress { recorded: Some(recorded), bytes });
+        self.told += 1;
+        if self.told.is_multiple_of(PROGRESS_LOGGED) {
+            tracing::info!(seconds = recorded.as_secs(), bytes, tracks = self.feed.n_tracks(), "recording");
+        }
+        self.tell_at = Instant::now() + PROGRESS;
     }
 
     fn write(&mut self) -> Result<()> {
@@ -276,20 +355,46 @@ impl Output {
     }
 }
 
-/// Returns when the process is asked to end: Ctrl-C, or SIGTERM as Kubernetes sends it.
-async fn told_to_stop() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        told = tokio::signal::ctrl_c() => told?,
-        _ = terminated.recv() => (),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn job(url: &str, output: PathBuf) -> Job {
+        Job {
+            url: url.into(),
+            key: ApiKey::development(),
+            call: "standup".into(),
+            identity: "recorder".into(),
+            output,
+            audio_only: false,
+            limit: Duration::from_mins(1),
+        }
+    }
+
+    fn nowhere(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("calls-recorder-{name}-{}.webm", std::process::id()))
+    }
+
+    /// A server that takes connections and never answers.
+    fn silence() -> std::net::TcpListener {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+    }
+
+    /// Whatever thread it runs on.
+    fn run<T>(future: impl Future<Output = T> + Send) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn who_stops_a_recording_before_it_began_finds_no_file() {
+        let server = silence();
+        let job = job(&format!("ws://{}", server.local_addr().unwrap()), nowhere("stopped"));
+        let progress = watch::Sender::default();
+        let recorded = run(async { record(&job, sleep(Duration::from_millis(50)), &progress).await }).unwrap();
+        assert_eq!(recorded, Recorded { end: End::Told, duration: Duration::ZERO, bytes: 0 });
+        assert_eq!(*progress.borrow(), Progress::default());
+        assert!(!job.output.exists());
+    }
 
     #[test]
     fn an_address_is_understood_or_explained() {

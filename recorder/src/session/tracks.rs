@@ -3,7 +3,7 @@
 //! In: what the signalling says of participants, and the server's offers. Out: what changed. It must not know sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use livekit_protocol as proto;
 use sfu_core::engine::command::Codec;
@@ -76,7 +76,7 @@ pub struct Tracks {
 struct Stream {
     track: String,
     /// By payload type.
-    codecs: Rc<BTreeMap<u8, Codec>>,
+    codecs: Arc<BTreeMap<u8, Codec>>,
 }
 
 impl Tracks {
@@ -119,7 +119,7 @@ impl Tracks {
             let Some(track) = section.msid.as_ref().and_then(|msid| msid.track.as_ref()) else { continue };
             let codecs =
                 section.formats.iter().filter_map(|format| Some((format.payload_type, codec_of(&format.name)?)));
-            let stream = Stream { track: track.clone(), codecs: Rc::new(codecs.collect()) };
+            let stream = Stream { track: track.clone(), codecs: Arc::new(codecs.collect()) };
             self.streams.extend(section.ssrcs.iter().map(|ssrc| (ssrc.0, stream.clone())));
         }
     }
