@@ -75,6 +75,14 @@ impl Source {
         }
     }
 
+    /// What another engine knows of its layers holds here too, so that frames have the same numbers everywhere; unless
+    /// they are known already.
+    pub fn learn_layers(&mut self, layers: Box<Scalable>) {
+        if self.layers().is_none() {
+            self.scalable = Some(layers);
+        }
+    }
+
     /// What is known of its layers, if they can be told apart.
     fn layers(&self) -> Option<&Scalable> {
         self.scalable.as_deref().filter(|scalable| scalable.is_known())
@@ -226,6 +234,14 @@ impl Subscription {
             None if selector.has_forgotten(part.frame) => Choice::LeaveOut,
             None => Choice::Wait,
         }
+    }
+
+    /// Whether a subscription that another engine had goes on with a stream as it is known here. If frames have other
+    /// numbers here, which takes that something was lost between engines, it begins anew.
+    pub(super) fn goes_on_with(&mut self, source: &Source) -> bool {
+        let knows = |selector: &Selector| source.layers().is_some_and(|stream| selector.goes_on_with(stream));
+        let selector = self.rest.selector.take_if(|selector| selector.is_of(source.id) && !knows(selector));
+        selector.is_none()
     }
 
     /// Whether it waits for a keyframe to get another layer of a stream it gets already.

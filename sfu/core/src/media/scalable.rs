@@ -222,6 +222,12 @@ impl Scalable {
         slot.as_ref().filter(|frame| frame.number == number)
     }
 
+    /// Whether a frame of this number and structure may be one of this stream, as far as is remembered.
+    pub fn agrees_on(&self, number: u64, structure: u32) -> bool {
+        let is_near = |known: &Frame| known.number.abs_diff(number) < REMEMBERED as u64;
+        self.frames.iter().flatten().any(|known| is_near(known) && known.structure == structure)
+    }
+
     /// Whether layers can be told apart.
     pub const fn is_known(&self) -> bool {
         self.structure.is_some()

@@ -64,6 +64,11 @@ impl Selector {
         self.source == Some(source)
     }
 
+    /// Whether the decisions, made of a stream as another engine knows it, hold for the stream as it is known here.
+    pub fn goes_on_with(&self, stream: &Scalable) -> bool {
+        self.current.is_some_and(|current| stream.agrees_on(self.newest, current.structure))
+    }
+
     /// The decode target being forwarded.
     pub fn point(&self) -> Option<Point> {
         self.current.map(|current| current.point)

@@ -28,5 +28,6 @@ mod redundant_publishers;
 mod relay;
 mod stun;
 mod svc;
+mod svc_elsewhere;
 mod tracks;
 mod world;

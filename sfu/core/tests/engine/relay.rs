@@ -14,7 +14,7 @@ use sfu_core::transport::srtp::Profile;
 use crate::client::Sender;
 use crate::layers::check_continuous;
 use crate::network::{BAD, Link, PERFECT};
-use crate::world::{World, description, scenario_at};
+use crate::world::{World, description, scenario_at, scenario_near_and_far};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 const AUDIO: TrackKey = TrackKey(1);
@@ -45,14 +45,12 @@ fn call(world: &mut World, delay: Duration) {
     }
 }
 
-/// A scenario with engines side by side, and with 20 ms between them.
+/// A scenario of this call with engines side by side, and with 20 ms between them.
 fn near_and_far(run: impl Fn(&mut World)) {
-    for delay in [0, 20] {
-        scenario_at(2, |world| {
-            call(world, Duration::from_millis(delay));
-            run(world);
-        });
-    }
+    scenario_near_and_far(|world| {
+        call(world, world.link.delay);
+        run(world);
+    });
 }
 
 /// The layer client 2 got last.

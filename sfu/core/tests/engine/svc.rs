@@ -15,8 +15,8 @@ use crate::network::Bottleneck;
 use crate::world::{World, scenario, subscription_key};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
-const SOURCE: Ssrc = Ssrc(21);
-const VIDEO: Ssrc = Ssrc(200);
+pub const SOURCE: Ssrc = Ssrc(21);
+pub const VIDEO: Ssrc = Ssrc(200);
 
 /// Every way to tell layers, with every way they depend on each other.
 const ALL: [(Telling, Mode); 7] = [
@@ -55,27 +55,27 @@ fn target(world: &mut World, number: u64, target: Target) {
     world.command(Command::SetTarget { subscription: subscription_key(number, VIDEO.0), target });
 }
 
-fn encoder(world: &World) -> &Encoder {
+pub fn encoder(world: &World) -> &Encoder {
     let sender = world.clients[&1].senders.iter().find(|sender| sender.ssrc == SOURCE);
     sender.and_then(|sender| sender.encoder.as_ref()).expect("published")
 }
 
 /// A picture as a subscriber got it: its number, and the layers of its frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Picture {
-    number: u64,
+pub struct Picture {
+    pub number: u64,
     frames: Vec<(u8, u8)>,
 }
 
 impl Picture {
-    fn highest(&self) -> u8 {
+    pub fn highest(&self) -> u8 {
         self.frames.iter().map(|(spatial, _)| *spatial).max().expect("no picture is empty")
     }
 }
 
 /// Decodes virtually: no number is missing, every frame is whole and has all it refers to, and pictures end where they
 /// are said to. Returns the pictures.
-fn check(world: &World, number: u64) -> Vec<Picture> {
+pub fn check(world: &World, number: u64) -> Vec<Picture> {
     let received = world.received(number, VIDEO);
     let encoder = encoder(world);
     assert_eq!(received.gaps(), Vec::<u64>::new(), "client {number}");
@@ -111,11 +111,11 @@ fn check(world: &World, number: u64) -> Vec<Picture> {
 }
 
 /// The pictures of the last second, of 25.
-fn newest(pictures: &[Picture]) -> &[Picture] {
+pub fn newest(pictures: &[Picture]) -> &[Picture] {
     &pictures[pictures.len().saturating_sub(20)..]
 }
 
-fn is_key(world: &World, picture: &Picture) -> bool {
+pub fn is_key(world: &World, picture: &Picture) -> bool {
     encoder(world).log.values().any(|frame| frame.picture == picture.number && frame.is_key)
 }
 

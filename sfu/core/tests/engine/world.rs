@@ -158,6 +158,16 @@ pub fn scenario_at(sites: usize, run: impl Fn(&mut World)) {
     assert_eq!(plain, moved, "a restored engine behaves differently");
 }
 
+/// A scenario with two engines side by side, and with 20 ms between them.
+pub fn scenario_near_and_far(run: impl Fn(&mut World)) {
+    for delay in [0, 20] {
+        scenario_at(2, |world| {
+            world.link.delay = Duration::from_millis(delay);
+            run(world);
+        });
+    }
+}
+
 /// A scenario that must come out as well while the sessions in it move between two engines at random moments.
 pub fn scenario_on_the_move(run: impl Fn(&mut World)) {
     scenario(&run);

@@ -1,5 +1,4 @@
-//! A session moves to another engine, and its client notices nothing but another address. Who receives several layers in
-//! one stream (SVC) needs a keyframe, since each engine numbers the frames of such a stream for itself.
+//! A session moves to another engine, and its client notices nothing but another address.
 //!
 //! [`ownership`] says who has the keys; [`state`] is what goes over; [`give`] is the half of who had them, [`take`] that
 //! of who gets them, [`crash`] goes on where an owner died. Control begins it: it has the tracks of the session, and

@@ -331,8 +331,7 @@ impl Engine {
         let Some(source) = source.filter(|source| subscription.rewriter.source() == Some(source.id)) else {
             return subscription.interrupt();
         };
-        // Frames of a stream with several layers in it are numbered by each engine for itself.
-        if track.muted || subscription.rest.selector.take().is_some() {
+        if track.muted || !subscription.goes_on_with(source) {
             return subscription.interrupt();
         }
         scratch.copies.redundant.clear();
@@ -377,8 +376,8 @@ impl Track {
                 source.rtx = state.rtx;
                 source.statistics = state.statistics;
                 source.nack = state.nack;
-                if source.scalable.is_none() {
-                    source.scalable = state.scalable;
+                if let Some(layers) = state.scalable {
+                    source.learn_layers(layers);
                 }
                 source.mapping = state.mapping;
                 if let Some(highest) = state.sequence.highest() {

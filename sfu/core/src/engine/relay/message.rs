@@ -7,6 +7,7 @@ use crate::id::{PeerKey, Ssrc, TrackKey, TransportKey};
 use crate::media::history::Packet;
 use crate::media::rewrite::SourceId;
 use crate::media::rtp::MAX_PACKET;
+use crate::media::scalable::Scalable;
 use crate::media::timeline::Mapping;
 use crate::time::Time;
 
@@ -33,12 +34,18 @@ pub(in crate::engine) enum Subject {
 }
 
 /// What is said of a track. All but the last go the way of the media.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// Packets that just came.
     Fresh(RelayedPackets),
     /// Packets from before the relay began, of which a subscriber may still ask for one.
     Kept(RelayedPackets),
+    /// What is known of the layers within a stream when its relay begins: without, they could not be told apart before the
+    /// next keyframe, and frames would have other numbers than elsewhere.
+    Layers {
+        stream: Stream,
+        layers: Box<Scalable>,
+    },
     /// What the publisher's last sender report said of a stream's time.
     Report {
         stream: Stream,

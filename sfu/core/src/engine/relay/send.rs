@@ -53,6 +53,9 @@ impl Engine {
             if let Some(mapping) = source.mapping {
                 output.relay(peer, RelayMessage::track(key, Content::Report { stream, mapping }));
             }
+            if let Some(layers) = source.scalable.clone() {
+                output.relay(peer, RelayMessage::track(key, Content::Layers { stream, layers }));
+            }
             relay_kept(now, key, (stream, source), peer, output);
         }
     }

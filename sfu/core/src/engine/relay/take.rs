@@ -54,6 +54,13 @@ impl Engine {
                     self.set_mapping(index, stream.layer, mapping);
                 }
             }
+            Content::Layers { stream, layers } => {
+                if self.meet_stream(now, index, stream)
+                    && let Some(source) = self.tracks.get_mut(index).and_then(|track| track.source_mut(stream.layer))
+                {
+                    source.learn_layers(layers);
+                }
+            }
             Content::Ended { stream } => self.take_end(now, index, stream),
             Content::Muted(muted) => {
                 self.forward_burst(now);
