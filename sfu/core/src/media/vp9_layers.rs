@@ -1,8 +1,8 @@
 //! What VP9's payload descriptors say of a stream's layers, in the terms of the dependency descriptor.
 //!
 //! Each pair of a spatial and a temporal layer is a decode target. A frame is numbered by its picture and its spatial
-//! layer. What it refers to is told in flexible mode; else it is taken to need the last frame of the lowest temporal
-//! layer, which with VP9's switching points is enough to know where to go up.
+//! layer. What it refers to is told in flexible mode; else it is taken to need the last frame of a lower temporal layer,
+//! which with VP9's switching points is enough to know where to go up.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,8 @@ pub struct Vp9Layers {
     pictures: Unwrapper,
     /// When a layer was sent last, spatial and temporal.
     seen: [[Option<Time>; SIDE as usize]; 2],
-    /// The last frame of each spatial layer that is of the lowest temporal one.
-    bases: [Option<u64>; SIDE as usize],
+    /// The last frame of each spatial layer, and in it of each temporal one.
+    last: [[Option<u64>; SIDE as usize]; SIDE as usize],
     /// Higher spatial layers use lower ones in keyframes only.
     independent: bool,
     changed: bool,
@@ -46,10 +46,8 @@ impl Vp9Layers {
             self.changed |= !is_top;
         }
         let needs = self.needs(descriptor, layers, number);
-        let base = &mut self.bases[usize::from(layers.spatial)];
-        if layers.temporal == 0 && base.is_none_or(|known| known < number) {
-            *base = Some(number);
-        }
+        let last = &mut self.last[usize::from(layers.spatial)][usize::from(layers.temporal)];
+        *last = Some(number).max(*last);
         Some(Frame {
             number,
             timestamp,
@@ -111,8 +109,9 @@ impl Vp9Layers {
                 needs |= pictures.map(at_distance).fold(0, |needs, distance| needs | distance);
             }
             References::ByStructure => {
-                let base = self.bases[usize::from(layers.spatial)].and_then(|base| number.checked_sub(base));
-                needs |= base.map_or(0, |distance| at_distance(u32::try_from(distance).unwrap_or_default()));
+                let below = &self.last[usize::from(layers.spatial)][..usize::from(layers.temporal).max(1)];
+                let before = below.iter().flatten().filter_map(|below| number.checked_sub(*below)).min();
+                needs |= before.map_or(0, |distance| at_distance(u32::try_from(distance).unwrap_or_default()));
             }
         }
         needs

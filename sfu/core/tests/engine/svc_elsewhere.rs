@@ -8,6 +8,7 @@ use sfu_core::transport::srtp::Profile;
 
 use crate::encoder::{Mode, Telling};
 use crate::moving::Way;
+use crate::network::{Link, PERFECT};
 use crate::svc::{SOURCE, VIDEO, camera, check, encoder, is_key, newest};
 use crate::world::{World, scenario_at, scenario_near_and_far, subscription_key};
 
@@ -98,6 +99,31 @@ fn layers_of_a_relayed_stream_are_chosen_where_it_is_received() {
             // The others get all of it, and every keyframe.
             check_exact(world, [3, 4]);
             assert_eq!(world.engine_at(1).stats().dropped.unsealable, 0);
+        });
+    }
+}
+
+#[test]
+fn layers_of_a_relayed_stream_change_on_a_bad_network_without_a_gap() {
+    for telling in SENT {
+        scenario_near_and_far(|world| {
+            call(world, telling, Mode::Key);
+            world.run_for(Duration::from_secs(2));
+            let bad = Link { delay: Duration::from_millis(10), jitter: Duration::from_millis(12), loss: 5, doubled: 2 };
+            (world.up, world.down) = (bad, bad);
+            for step in 0..20_u8 {
+                target(world, 2, Target::Layer(step * 7 % 3));
+                target(world, 3, Target::Layer(step * 5 % 3));
+                world.run_for(Duration::from_millis(300));
+            }
+            (world.up, world.down) = (PERFECT, PERFECT);
+            world.run_for(Duration::from_secs(2));
+            for number in 2..=4 {
+                let pictures = check(world, number);
+                let changes = pictures.windows(2).filter(|pair| pair[0].highest() != pair[1].highest()).count();
+                assert!(number == 4 || changes > 5, "{telling:?}: client {number} changed {changes} times");
+                assert!(world.received(number, VIDEO).retransmitted > 50);
+            }
         });
     }
 }
