@@ -156,17 +156,38 @@ fn five_hundred_moves_between_sites_cannot_be_told() {
     moves_are_exact(Duration::from_millis(20), 500);
 }
 
+/// The call on a network that loses, delays and doubles while `something` happens. Returns how long that took.
+fn on_a_bad_network(world: &mut World, delay: Duration, something: impl Fn(&mut World)) -> Duration {
+    world.link = Link { delay, ..PERFECT };
+    call(world);
+    let bad = Link { delay: Duration::from_millis(10), jitter: Duration::from_millis(12), loss: 5, doubled: 2 };
+    (world.up, world.down) = (bad, bad);
+    let began = world.now;
+    something(world);
+    let took = world.now.since(began);
+    (world.up, world.down) = (PERFECT, PERFECT);
+    world.run_for(Duration::from_secs(3));
+    took
+}
+
+/// Frames of audio that somebody did not get, after all of them came in their order and once.
+fn check_audio(world: &World) -> usize {
+    let missing = |(number, ssrc)| {
+        let frames: Vec<u64> = world.received(number, ssrc).contents().map(|content| content.frame).collect();
+        assert!(frames.windows(2).all(|pair| pair[1] > pair[0]), "{number} {ssrc:?}");
+        (frames[frames.len() - 1] - frames[0] + 1) as usize - frames.len()
+    };
+    streams().filter(|(_, ssrc)| ssrc.0 < 4_000).map(missing).sum()
+}
+
 /// Moves while the network loses, delays and doubles.
 fn moves_lose_nothing_more(delay: Duration, moves: usize) {
     scenario_at(2, |world| {
-        world.link = Link { delay, ..PERFECT };
-        call(world);
-        let asked = keyframes_asked_for(world);
-        let bad = Link { delay: Duration::from_millis(10), jitter: Duration::from_millis(12), loss: 5, doubled: 2 };
-        (world.up, world.down) = (bad, bad);
-        move_about(world, moves);
-        (world.up, world.down) = (PERFECT, PERFECT);
-        world.run_for(Duration::from_secs(3));
+        let took = on_a_bad_network(world, delay, |world| {
+            let asked = keyframes_asked_for(world);
+            move_about(world, moves);
+            assert_eq!(keyframes_asked_for(world), asked, "no move needs a keyframe");
+        });
         for (number, ssrc) in streams().filter(|(_, ssrc)| ssrc.0 >= 4_000) {
             let received = world.received(number, ssrc);
             assert_eq!(received.gaps(), Vec::<u64>::new(), "{number} {ssrc:?}");
@@ -176,24 +197,29 @@ fn moves_lose_nothing_more(delay: Duration, moves: usize) {
             assert!(received.retransmitted > 0);
         }
         // Audio has no retransmissions of its own: what is sealed is kept and sent again, and moves too.
-        let gaps: usize =
-            streams().filter(|(_, ssrc)| ssrc.0 < 4_000).map(|(n, s)| world.received(n, s).gaps().len()).sum();
-        assert!(gaps < 3 * streams().count(), "{gaps} packets of audio missing");
-        assert_eq!(keyframes_asked_for(world), asked, "no move needs a keyframe");
+        let missing = check_audio(world);
         for site in 0..2 {
             assert_eq!(world.engine_at(site).stats().dropped.unsealable, 0);
+        }
+        if world.is_plain() {
+            let still = &mut World::with_sites(2, None);
+            on_a_bad_network(still, delay, |still| still.run_for(took));
+            let explained = check_audio(still);
+            world.tell(format!("{moves} moves: {missing} frames of audio missing, {explained} without moves"));
+            // With eight other seeds they were 14 to 30 with moves and 15 to 34 without.
+            assert!(missing <= explained + 20, "{missing} frames of audio missing, {explained} without moves");
         }
     });
 }
 
 #[test]
-fn two_hundred_moves_between_threads_lose_nothing_that_a_bad_network_does_not() {
-    moves_lose_nothing_more(Duration::ZERO, 200);
+fn five_hundred_moves_between_threads_lose_nothing_that_a_bad_network_does_not() {
+    moves_lose_nothing_more(Duration::ZERO, 500);
 }
 
 #[test]
-fn two_hundred_moves_between_sites_lose_nothing_that_a_bad_network_does_not() {
-    moves_lose_nothing_more(Duration::from_millis(20), 200);
+fn five_hundred_moves_between_sites_lose_nothing_that_a_bad_network_does_not() {
+    moves_lose_nothing_more(Duration::from_millis(20), 500);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn show_screen(world: &mut World, name: &str) -> (Duration, usize, Option<Durati
     let first = of_keyframe.clone().find_map(|packet| packet.content).map(|content| content.frame);
     let all: Vec<_> = of_keyframe.filter(|packet| packet.content.map(|content| content.frame) == first).collect();
     let whole = all.iter().map(|packet| packet.at.since(from)).max().filter(|_| all.len() == 240);
-    world.tell(&format!(
+    world.tell(format!(
         "{name:<44} audio waited at most {:>4} ms, lost {lost:>2}; the picture was whole after {whole:?}",
         waited.as_millis(),
     ));

@@ -2,6 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -586,7 +587,7 @@ impl World {
     }
 
     /// Prints a line, once for all runs of a scenario.
-    pub fn tell(&self, line: &str) {
+    pub fn tell(&self, line: impl Display) {
         if self.is_plain() {
             println!("{line}");
         }
