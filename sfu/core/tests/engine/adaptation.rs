@@ -1,9 +1,8 @@
-//! What a subscriber gets follows what its network carries. Each scenario prints a row: `cargo test -p sfu-core --test
-//! engine adaptation -- --nocapture`.
+//! What a subscriber gets follows what its network carries. Scenarios print rows of the [`table`](crate::table).
 
 use std::time::Duration;
 
-use sfu_core::engine::command::{Command, MediaKind, Priority, Target};
+use sfu_core::engine::command::{Command, MediaKind, Priority, Subscribe, Target};
 use sfu_core::engine::event::Event;
 use sfu_core::id::{Ssrc, SubscriptionKey};
 use sfu_core::time::Time;
@@ -11,6 +10,7 @@ use sfu_core::transport::srtp::Profile;
 
 use crate::client::Sender;
 use crate::network::{Bottleneck, BurstLoss, Carried};
+use crate::table::{Row, longest_wait_since, rate_since, since};
 use crate::world::{World, scenario, scenario_on_the_move, subscription};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
@@ -44,35 +44,15 @@ fn call(world: &mut World) {
 /// Packets of the 2.5 Mb/s layer are the only ones of this size.
 const HIGH_LAYER: usize = 1_050;
 
-/// What the link was to carry since then.
-fn since(world: &World, from: Time) -> impl DoubleEndedIterator<Item = &Carried> {
-    world.bottlenecks[0].log.iter().filter(move |carried| carried.at >= from)
-}
-
-/// Bits per second that left the link.
-fn rate_since(world: &World, from: Time) -> u64 {
-    let bytes: usize = since(world, from).filter(|carried| carried.waited.is_some()).map(|carried| carried.bytes).sum();
-    bytes as u64 * 8_000 / (world.now.since(from).as_millis() as u64).max(1)
-}
-
-fn longest_wait_since(world: &World, from: Time) -> Duration {
-    since(world, from).filter_map(|carried| carried.waited).max().unwrap_or_default()
-}
-
 /// When packets of the camera's high layer were sent, counted from a moment.
 fn high(world: &World, from: Time) -> impl DoubleEndedIterator<Item = Duration> {
     let is_high = |carried: &&Carried| carried.ssrc == CAMERA.0 && carried.bytes >= HIGH_LAYER;
     since(world, from).filter(is_high).map(move |carried| carried.at.since(from))
 }
 
-fn row(world: &World, name: &str, from: Time) {
-    println!(
-        "{name:<44} link {:>6} kb/s  used {:>6} kb/s  waited at most {:>4} ms  lost {:>4} packets",
-        world.bottlenecks[0].rate / 1000,
-        rate_since(world, from) / 1000,
-        longest_wait_since(world, from).as_millis(),
-        since(world, from).filter(|carried| carried.waited.is_none()).count(),
-    );
+/// A row about what client 2 sees of the camera.
+fn row(world: &World, name: &'static str, from: Time) -> Row {
+    Row::new(world, name, from, &[(2, CAMERA)])
 }
 
 fn set_rate(world: &mut World, rate: u64) -> Time {
@@ -99,17 +79,17 @@ fn pauses(world: &World) -> Vec<(bool, Time)> {
 fn a_layer_that_does_not_fit_is_left_within_300_ms_and_is_back_5_s_after_the_link_healed() {
     scenario_on_the_move(|world| {
         call(world);
-        row(world, "300 kb/s and 2.5 Mb/s: at first", Time::from_millis(2_000));
+        world.tell(row(world, "300 kb/s and 2.5 Mb/s: at first", Time::from_millis(2_000)));
         assert_eq!(world.clients[&2].padding, 0, "a path that carries everything is not probed");
         let narrowed = set_rate(world, 1_000_000);
         world.run_for(Duration::from_secs(10));
         let left = high(world, narrowed).next_back();
-        row(world, "  narrowed", narrowed);
+        world.tell(row(world, "  narrowed", narrowed));
         let healed = set_rate(world, 10_000_000);
         world.run_for(Duration::from_secs(8));
         let back = high(world, healed).next();
-        row(world, "  healed", healed);
-        println!("  high layer left after {left:?}, back after {back:?}");
+        world.tell(row(world, "  healed", healed).back(back));
+        world.tell(format!("  high layer left after {left:?}"));
         assert!(world.clients[&2].padding > 0);
         check_audio(world);
         assert!(left.is_some_and(|left| left <= Duration::from_millis(300)), "{left:?}");
@@ -148,14 +128,14 @@ fn video_is_paused_where_only_audio_fits_and_resumed_when_it_fits_again() {
         world.run_for(Duration::from_secs(3));
         let narrowed = set_rate(world, 200_000);
         world.run_for(Duration::from_secs(15));
-        row(world, "only audio fits", narrowed);
+        world.tell(row(world, "only audio fits", narrowed));
         let later = narrowed + Duration::from_secs(5);
         let healed = set_rate(world, 10_000_000);
         world.run_for(Duration::from_secs(10));
-        row(world, "  healed", healed);
+        world.tell(row(world, "  healed", healed).back(high(world, healed).next()));
         let pauses = pauses(world);
         let told: Vec<_> = pauses.iter().map(|(paused, at)| (*paused, at.since(narrowed))).collect();
-        println!("  paused and resumed: {told:?}");
+        world.tell(format!("  paused and resumed: {told:?}"));
         check_audio(world);
         let [(true, paused), (false, resumed)] = pauses[..] else { panic!("{told:?}") };
         assert!(paused.since(narrowed) <= Duration::from_millis(1_500));
@@ -173,7 +153,7 @@ fn jitter_and_some_loss_in_bursts_do_not_take_the_picture_away() {
         world.bottlenecks[0].loss = Some(BurstLoss { begins: 4, ends: 250 });
         let began = world.now;
         world.run_for(Duration::from_secs(20));
-        row(world, "jitter of 20 ms, 1.6 % lost in bursts", began);
+        world.tell(row(world, "jitter of 20 ms, 1.6 % lost in bursts", began));
         // Where a path that was even begins to waver, the first moment cannot be told from a queue.
         assert!(rate_since(world, began) >= 2_000_000);
         assert!(rate_since(world, began + Duration::from_secs(5)) >= 2_400_000);
@@ -189,8 +169,8 @@ fn heavy_loss_without_delay_lowers_the_rate() {
         let narrowed = set_rate(world, 1_000_000);
         world.run_for(Duration::from_secs(10));
         let left = high(world, narrowed).next_back();
-        row(world, "1 Mb/s with a queue of 64 ms", narrowed);
-        println!("  high layer left after {left:?}");
+        world.tell(row(world, "1 Mb/s with a queue of 64 ms", narrowed));
+        world.tell(format!("  high layer left after {left:?}"));
         assert!(left.is_some_and(|left| left <= Duration::from_secs(1)), "{left:?}");
         let later = world.now;
         world.run_for(Duration::from_secs(5));
@@ -206,7 +186,7 @@ fn beside_other_traffic_the_picture_goes_on_and_audio_is_not_lost() {
         world.bottlenecks[0].cross = 2_000_000;
         let began = set_rate(world, 3_000_000);
         world.run_for(Duration::from_secs(30));
-        row(world, "3 Mb/s beside 2 Mb/s on and off", began);
+        world.tell(row(world, "3 Mb/s beside 2 Mb/s on and off", began));
         check_audio(world);
         assert!(rate_since(world, began) >= 400_000);
     });
@@ -224,59 +204,84 @@ fn a_screen_goes_before_faces() {
         world.run_for(Duration::from_secs(3));
         let narrowed = set_rate(world, 1_300_000);
         world.run_for(Duration::from_secs(15));
-        row(world, "screen of 800 kb/s and camera", narrowed);
+        world.tell(row(world, "screen of 800 kb/s and camera", narrowed));
         let last = world.now;
         world.run_for(Duration::from_secs(5));
         let bytes = |ssrc: Ssrc| -> usize {
             since(world, last).filter(|carried| carried.ssrc == ssrc.0).map(|carried| carried.bytes).sum()
         };
         let (screen, camera) = (bytes(screen) * 8 / 5_000, bytes(CAMERA) * 8 / 5_000);
-        println!("  screen {screen} kb/s, camera {camera} kb/s");
+        world.tell(format!("  screen {screen} kb/s, camera {camera} kb/s"));
         assert!((750..=900).contains(&screen) && camera <= 350, "{screen} {camera}");
         check_audio(world);
     });
 }
 
-/// What three get of a link of this rate who each want the same camera, and join so far apart, in kb/s: over a minute, from
-/// 20 s after the last of them.
-fn shares(world: &mut World, link: u64, apart: Duration) -> [usize; 3] {
+/// kb/s that each of these gets of the link, over a minute from 20 s on.
+fn shares(world: &mut World, name: &'static str, seen: [(u64, Ssrc); 3]) -> [usize; 3] {
+    world.run_for(Duration::from_secs(20));
+    let began = world.now;
+    world.run_for(Duration::from_mins(1));
+    let row = Row::new(world, name, began, &seen);
+    world.tell(&row);
+    seen.map(|(_, ssrc)| {
+        let of_one = since(world, began).filter(|carried| carried.ssrc == ssrc.0);
+        of_one.map(|carried| carried.bytes).sum::<usize>() * 8 / 60_000
+    })
+}
+
+/// Layers of 300, 900 and 2500 kb/s that this client publishes as a track of its number.
+fn publish_three_layers(world: &mut World, number: u64) {
+    world.join(number, GCM);
+    let layers = [(1, "q", 300), (2, "h", 900), (3, "f", 2_500)];
+    let ssrc = 20 * number as u32;
+    world.publish(number, number, layers.map(|(at, rid, rate)| video(ssrc + at, "1", Some(rid), rate)).into());
+}
+
+/// Subscribes a client to a track. The copy's SSRC is told by both.
+fn show(world: &mut World, number: u64, track: u64, priority: Priority) -> (u64, Ssrc) {
+    let ssrc = CAMERA.0 + (10 * number + track) as u32;
+    (number, world.subscribe_as(number, Subscribe { priority, ..subscription(number, track, ssrc, MediaKind::Video) }))
+}
+
+/// Three want the same over a link of this rate, and join so far apart.
+fn three_receivers(world: &mut World, link: u64, apart: Duration, priority: Priority) -> [usize; 3] {
     world.pacing = Duration::from_millis(2);
-    world.join(1, GCM);
-    let layers = [(21, "q", 300), (22, "h", 900), (23, "f", 2_500)];
-    world.publish(1, 2, layers.map(|(ssrc, rid, rate)| video(ssrc, "1", Some(rid), rate)).into());
+    publish_three_layers(world, 1);
     for number in 2..=4 {
         world.join(number, GCM);
     }
     world.narrow(&[2, 3, 4], Bottleneck::new(link, link / 28));
-    for number in 2..=4 {
-        world.subscribe(number, 2, CAMERA.0 + number as u32, MediaKind::Video);
+    let seen = [2, 3, 4].map(|number| {
+        let seen = show(world, number, 1, priority);
         world.run_for(apart);
-    }
-    world.run_for(Duration::from_secs(20));
-    let began = world.now;
-    world.run_for(Duration::from_mins(1));
-    row(world, "three with 300, 900, 2500 kb/s share", began);
-    let rate = |number: u32| -> usize {
-        let of = |carried: &&Carried| carried.ssrc == CAMERA.0 + number;
-        since(world, began).filter(of).map(|carried| carried.bytes).sum::<usize>() * 8 / 60_000
-    };
-    [2, 3, 4].map(rate)
+        seen
+    });
+    shares(world, "three with 300, 900, 2500 kb/s share", seen)
 }
 
-/// Where a third of the link is a layer and a fifth more, or a little more than that.
+/// They differ by 20 % at most, and none has much less than the layer that fits.
+fn check_shares(shares: [usize; 3], layer: usize) {
+    let (least, most) = (shares.iter().min().expect("three"), shares.iter().max().expect("three"));
+    assert!(most * 8 <= least * 10, "within 20 %: {shares:?}");
+    assert!(least * 10 >= layer * 8, "the layer that fits, nearly all the time: {shares:?}");
+}
+
+/// Links of which a third is a layer, in kb/s, and a fifth more, or a little more than that.
+const SHARED: [(u64, usize); 4] = [(1_200_000, 300), (3_400_000, 900), (3_800_000, 900), (9_000_000, 2_500)];
+
 #[test]
 fn three_who_share_a_link_get_the_same() {
     scenario(|world| {
-        let shares = shares(world, 3_400_000, Duration::ZERO);
+        let shares = three_receivers(world, 3_400_000, Duration::ZERO, Priority::Camera);
         assert!(shares.iter().all(|share| *share >= 720), "{shares:?}");
     });
-    for (link, layer) in [(1_200_000, 300), (3_400_000, 900), (3_800_000, 900), (9_000_000, 2_500)] {
+    for (link, layer) in SHARED {
         for apart in [0, 700, 1_300, 2_900, 4_100] {
-            let shares = shares(&mut World::new(None), link, Duration::from_millis(apart));
+            let world = &mut World::new(None);
+            let shares = three_receivers(world, link, Duration::from_millis(apart), Priority::Camera);
             println!("  {apart} ms apart: {shares:?} kb/s");
-            let (least, most) = (shares.iter().min().expect("three"), shares.iter().max().expect("three"));
-            assert!(most * 8 <= least * 10, "within 20 %: {shares:?}");
-            assert!(least * 10 >= layer * 8, "the layer that fits, nearly all the time: {shares:?}");
+            check_shares(shares, layer);
         }
     }
 }

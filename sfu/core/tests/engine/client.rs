@@ -632,6 +632,24 @@ impl Received {
         (*first..=*last).filter(|index| !self.packets.contains_key(index)).collect()
     }
 
+    /// When each picture of which nothing is missing could be shown: none before the one it follows.
+    pub fn whole_pictures(&self) -> Vec<Time> {
+        let (mut before, mut count, mut shown) = (None, 0, Time::ZERO);
+        let mut pictures = Vec::new();
+        let mut came = Time::ZERO;
+        for (number, packet) in &self.packets {
+            (count, came) = (count + 1, came.max(packet.at));
+            if packet.marker {
+                if before.is_none_or(|before| before + count == *number) {
+                    shown = came.max(shown);
+                    pictures.push(shown);
+                }
+                (before, count, came) = (Some(*number), 0, Time::ZERO);
+            }
+        }
+        pictures
+    }
+
     pub fn contents(&self) -> impl Iterator<Item = Content> {
         self.packets.values().filter_map(|arrived| arrived.content)
     }

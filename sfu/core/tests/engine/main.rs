@@ -29,5 +29,6 @@ mod relay;
 mod stun;
 mod svc;
 mod svc_elsewhere;
+mod table;
 mod tracks;
 mod world;

@@ -318,7 +318,7 @@ impl World {
         (audio - video) - (heard.as_micros() as f64 - seen.as_micros() as f64) / 1e6
     }
 
-    fn subscribe_as(&mut self, number: u64, subscribe: Subscribe) -> Ssrc {
+    pub fn subscribe_as(&mut self, number: u64, subscribe: Subscribe) -> Ssrc {
         let ssrc = subscribe.ssrc;
         let client = self.clients.get_mut(&number).expect("has joined");
         client.received.entry(ssrc).or_default();
