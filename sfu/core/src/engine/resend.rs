@@ -35,6 +35,8 @@ impl Engine {
         if origin.out < subscription.rest.given_up {
             return None;
         }
+        let is_limited = transport.adaptation.as_ref().is_some_and(|known| known.estimator.limit().is_some());
+        let round_trip = transport.round_trip.filter(|_| is_limited);
         let srtp = transport.srtp.as_mut()?;
         let (ids, octets) = (subscription.ids(), subscription.sent.octets);
         let Some(stream) = subscription.rest.rtx_stream else {
@@ -45,7 +47,7 @@ impl Engine {
             if is_too_late(now, sent, tracks.get(subscription.track)?.is_video()) {
                 return None;
             }
-            if !budget.spend(now, octets, origin.out, sealed.len()) {
+            if !budget.spend(now, octets, (origin.out, sealed.len()), round_trip) {
                 return None;
             }
             let mut out = output.buffer();
@@ -66,7 +68,8 @@ impl Engine {
             return None;
         }
         let payload_type = outgoing.rtx_payload_type?;
-        if !subscription.rest.budget.spend(now, octets, origin.out, packet.payload().len()) {
+        let bytes = packet.payload().len();
+        if !subscription.rest.budget.spend(now, octets, (origin.out, bytes), round_trip) {
             return None;
         }
         let transport_sequence = take_number(&mut transport.next_transport_sequence, ids);

@@ -13,8 +13,11 @@ const MAX_CREDIT: u64 = 256 * 1024;
 const CREDIT_PER_SECOND: u64 = 16 * 1024;
 /// Two requests for one packet this close together are one request that was doubled on the way.
 const TOO_SOON: Duration = Duration::from_millis(10);
+/// And if they are closer than this part of a round trip, in percent, the second was made before the answer to the first
+/// can have come: on a path that is full already, to answer both keeps it full. Half of it, since it wavers.
+const ON_ITS_WAY: u32 = 50;
 /// Answers remembered to notice that.
-const REMEMBERED: usize = 32;
+const REMEMBERED: usize = 64;
 /// Sound this old was played long ago, or left out: receivers' buffers seldom hold as much.
 const TOO_LATE_FOR_SOUND: Duration = Duration::from_millis(500);
 /// A picture this old is not waited for any more: receivers ask for a keyframe instead. A large one may have waited for
@@ -43,8 +46,15 @@ impl Budget {
     }
 
     /// Whether the packet `sequence` of `bytes` may be sent again now; if so, it is paid for. `octets` have been sent for
-    /// the first time so far, in a count that wraps.
-    pub fn spend(&mut self, now: Time, octets: u32, sequence: u64, bytes: usize) -> bool {
+    /// the first time so far, in a count that wraps. `round_trip` is that of a path which is known to have a limit: on any
+    /// other a packet is lost by chance, and each answer is another one.
+    pub fn spend(
+        &mut self,
+        now: Time,
+        octets: u32,
+        (sequence, bytes): (u64, usize),
+        round_trip: Option<Duration>,
+    ) -> bool {
         let sent = octets.wrapping_sub(std::mem::replace(&mut self.octets_then, octets));
         self.credit = (self.credit + u64::from(sent) / 2).min(MAX_CREDIT);
         let micros = u64::try_from(now.since(self.updated).as_micros()).unwrap_or(u64::MAX);
@@ -52,8 +62,9 @@ impl Budget {
         self.credit = self.credit.saturating_add(earned).min(MAX_CREDIT);
         // Only the time that earned whole bytes is used up.
         self.updated += Duration::from_micros(earned * 1_000_000 / CREDIT_PER_SECOND);
-        let doubled = self.answered.iter().any(|(answered, at)| *answered == sequence && now.since(*at) < TOO_SOON);
-        if doubled || self.credit < bytes as u64 {
+        let too_soon = TOO_SOON.max(round_trip.unwrap_or_default() * ON_ITS_WAY / 100);
+        let is_coming = self.answered.iter().any(|(answered, at)| *answered == sequence && now.since(*at) < too_soon);
+        if is_coming || self.credit < bytes as u64 {
             return false;
         }
         self.credit -= bytes as u64;
@@ -116,7 +127,7 @@ mod tests {
         let mut sequence = 0;
         let mut spend = |octets| {
             sequence += 1;
-            budget.spend(Time::ZERO, octets, sequence, 1000)
+            budget.spend(Time::ZERO, octets, (sequence, 1000), None)
         };
         let before = u32::MAX - 1_000;
         while spend(before) {}
@@ -126,17 +137,26 @@ mod tests {
     #[test]
     fn time_earns_credit_too() {
         let mut budget = Budget::new(Time::ZERO);
-        assert!(budget.spend(Time::ZERO, 0, 1, 64 * 1024), "what there is at first");
-        assert!(!budget.spend(Time::from_millis(900), 0, 2, 16 * 1024));
-        assert!(budget.spend(Time::from_millis(1000), 0, 2, 16 * 1024));
+        assert!(budget.spend(Time::ZERO, 0, (1, 64 * 1024), None), "what there is at first");
+        assert!(!budget.spend(Time::from_millis(900), 0, (2, 16 * 1024), None));
+        assert!(budget.spend(Time::from_millis(1000), 0, (2, 16 * 1024), None));
     }
 
     #[test]
     fn a_doubled_request_is_answered_once() {
         let mut budget = Budget::new(Time::ZERO);
-        assert!(budget.spend(Time::ZERO, 0, 7, 100));
-        assert!(!budget.spend(Time::from_millis(9), 0, 7, 100));
-        assert!(budget.spend(Time::from_millis(10), 0, 7, 100));
+        assert!(budget.spend(Time::ZERO, 0, (7, 100), None));
+        assert!(!budget.spend(Time::from_millis(9), 0, (7, 100), None));
+        assert!(budget.spend(Time::from_millis(10), 0, (7, 100), None));
+    }
+
+    #[test]
+    fn a_request_that_did_not_wait_for_the_answer_is_not_answered() {
+        let (mut budget, round_trip) = (Budget::new(Time::ZERO), Some(Duration::from_millis(300)));
+        assert!(budget.spend(Time::ZERO, 0, (7, 100), round_trip));
+        assert!(budget.spend(Time::from_millis(100), 0, (8, 100), round_trip), "another packet");
+        assert!(!budget.spend(Time::from_millis(200), 0, (7, 100), round_trip));
+        assert!(budget.spend(Time::from_millis(300), 0, (7, 100), round_trip));
     }
 
     #[test]

@@ -224,6 +224,10 @@ fn shares(world: &mut World, name: &'static str, seen: [(u64, Ssrc); 3]) -> [usi
     world.run_for(Duration::from_mins(1));
     let row = Row::new(world, name, began, &seen);
     world.tell(&row);
+    assert!(
+        row.frozen() <= Duration::from_secs(6),
+        "one may be paused for a moment where the lowest layers just fit: {row}"
+    );
     seen.map(|(_, ssrc)| {
         let of_one = since(world, began).filter(|carried| carried.ssrc == ssrc.0);
         of_one.map(|carried| carried.bytes).sum::<usize>() * 8 / 60_000
