@@ -264,6 +264,22 @@ fn three_receivers(world: &mut World, link: u64, apart: Duration, priority: Prio
     shares(world, "three with 300, 900, 2500 kb/s share", seen)
 }
 
+/// One wants three screens over a link of this rate, which are shown so far apart.
+fn three_screens(world: &mut World, link: u64, apart: Duration) -> [usize; 3] {
+    world.pacing = Duration::from_millis(2);
+    for number in 1..=3 {
+        publish_three_layers(world, number);
+    }
+    world.join(4, GCM);
+    world.narrow(&[4], Bottleneck::new(link, link / 28));
+    let seen = [1, 2, 3].map(|track| {
+        let seen = show(world, 4, track, Priority::Screen);
+        world.run_for(apart);
+        seen
+    });
+    shares(world, "three screens of 300, 900, 2500 kb/s", seen)
+}
+
 /// They differ by 20 % at most, and none has much less than the layer that fits.
 fn check_shares(shares: [usize; 3], layer: usize) {
     let (least, most) = (shares.iter().min().expect("three"), shares.iter().max().expect("three"));
@@ -284,6 +300,32 @@ fn three_who_share_a_link_get_the_same() {
         for apart in [0, 700, 1_300, 2_900, 4_100] {
             let world = &mut World::new(None);
             let shares = three_receivers(world, link, Duration::from_millis(apart), Priority::Camera);
+            println!("  {apart} ms apart: {shares:?} kb/s");
+            check_shares(shares, layer);
+        }
+    }
+}
+
+#[test]
+fn three_who_share_a_link_get_the_same_of_a_screen() {
+    for (link, layer) in SHARED {
+        for apart in [0, 1_300] {
+            let world = &mut World::new(None);
+            let shares = three_receivers(world, link, Duration::from_millis(apart), Priority::Screen);
+            println!("  a screen, {apart} ms apart: {shares:?} kb/s");
+            check_shares(shares, layer);
+        }
+    }
+}
+
+/// Layers are steps: on 5 Mb/s one screen would have 2500 kb/s and the others 900, since what is left over for a step is
+/// given to one rather than to nobody. So these are links on which there is not enough left for a step of one.
+#[test]
+fn three_screens_that_do_not_fit_all_get_the_same() {
+    for (link, layer) in [(1_200_000, 300), (3_400_000, 900), (3_800_000, 900)] {
+        for apart in [0, 1_300] {
+            let world = &mut World::new(None);
+            let shares = three_screens(world, link, Duration::from_millis(apart));
             println!("  {apart} ms apart: {shares:?} kb/s");
             check_shares(shares, layer);
         }
