@@ -1,5 +1,7 @@
 //! Records one call to one file: joins, comes back if the connection breaks, and ends with the call.
 
+mod rejoin;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use calls_client::signal::ApiKey;
-use livekit_protocol::DisconnectReason;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use self::rejoin::Out;
 use crate::feed::Feed;
 use crate::screen::VideoCodec;
 use crate::session::{Entrance, Session, SessionEvent, Source};
@@ -202,10 +204,9 @@ impl Recorder<'_> {
                 Some(session) => session,
                 None => session.insert(self.come_back(job).await?),
             };
-            match self.take_part(present).await {
-                Ok(end) => return Ok(end),
-                Err(Broken::Session(error)) => tracing::warn!("fell out of the call: {error:#}"),
-                Err(Broken::File(error)) => return Err(error),
+            match self.take_part(present).await? {
+                Out::Over(end) => return Ok(end),
+                Out::Fell(error) => tracing::warn!("fell out of the call: {error:#}"),
             }
             *session = None;
             let now = self.now();
@@ -237,10 +238,13 @@ impl Recorder<'_> {
         }
     }
 
-    async fn take_part(&mut self, session: &mut Session) -> Result<End, Broken> {
+    async fn take_part(&mut self, session: &mut Session) -> Result<Out> {
         let mut due = Instant::now() + STEP;
         loop {
-            let event = session.next(due).await.map_err(Broken::Session)?;
+            let event = match session.next(due).await {
+                Ok(event) => event,
+                Err(error) => return Ok(Out::Fell(error)),
+            };
             let now = self.now();
             match event {
                 Some(SessionEvent::Track(change)) => self.feed.handle_change(now, change),
@@ -248,13 +252,11 @@ impl Recorder<'_> {
                     self.feed.handle_packet(now, &track, codec, &packet);
                 }
                 Some(SessionEvent::Connected) => tracing::debug!("media flows"),
-                // That is how a server stops a recording.
-                Some(SessionEvent::Ended(DisconnectReason::ParticipantRemoved)) => return Ok(End::Told),
-                Some(SessionEvent::Ended(_)) => return Ok(End::Call),
+                Some(SessionEvent::SentAway(reason)) => return Out::sent_away(reason),
                 None => (),
             }
             if Instant::now() >= due {
-                self.step().map_err(Broken::File)?;
+                self.step()?;
                 due += STEP;
             }
             while let Some(ssrc) = self.feed.poll_keyframe() {
@@ -297,14 +299,6 @@ impl Recorder<'_> {
         self.file.finish(&finished)?;
         Ok(finished)
     }
-}
-
-/// What broke.
-#[derive(Debug)]
-enum Broken {
-    /// The connection to the call: it can be joined again.
-    Session(anyhow::Error),
-    File(anyhow::Error),
 }
 
 /// The file that is written.

@@ -53,8 +53,8 @@ pub enum SessionEvent {
         codec: Codec,
         packet: Box<RtpPacket>,
     },
-    /// The call is over, or the recorder was sent away for good.
-    Ended(proto::DisconnectReason),
+    /// The server wants the recorder to go.
+    SentAway(proto::DisconnectReason),
 }
 
 /// A recorder in a call. Vanishes without a word when dropped; see [`Session::leave`].
@@ -160,7 +160,7 @@ impl Session {
                 }
             }
             Response::Leave(leave) if leave.action() == proto::leave_request::Action::Disconnect => {
-                self.ready.push_back(SessionEvent::Ended(leave.reason()));
+                self.ready.push_back(SessionEvent::SentAway(leave.reason()));
             }
             Response::Leave(_) => bail!("the server asks to join again"),
             _ => (),
