@@ -1,10 +1,9 @@
 //! Records one call to one file: joins, comes back if the connection breaks, and ends with the call.
 
+mod output;
 mod rejoin;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use self::output::Output;
 use self::rejoin::Out;
 use crate::feed::Feed;
 use crate::screen::VideoCodec;
@@ -41,7 +41,7 @@ pub struct Job {
     pub call: String,
     /// Of the recorder as a participant. Nobody else in the call may have it.
     pub identity: String,
-    /// WebM file to write. It must not be there yet.
+    /// WebM file to write. Neither it nor the `.vtt` beside it must be there yet.
     pub output: PathBuf,
     /// Only sound: a file without a picture.
     pub audio_only: bool,
@@ -53,9 +53,10 @@ impl Job {
     /// Checks what can be checked before anything is touched.
     ///
     /// # Errors
-    /// If the address is none of a server.
+    /// If the address is none of a server, or the path none of a recording.
     pub fn check(&self) -> Result<()> {
-        websocket(&self.url).map(drop)
+        websocket(&self.url)?;
+        Output::check(&self.output)
     }
 
     fn entrance(&self) -> Result<Entrance> {
@@ -128,20 +129,12 @@ pub async fn record(
     let entrance = job.entrance()?;
     let file = Output::create(&job.output)?;
     let mut stop = pin!(stop);
-    let joined = tokio::select! {
-        joined = Session::join(&entrance) => joined,
-        () = &mut stop => {
-            file.discard();
-            return Ok(Recorded { end: End::Told, duration: Duration::ZERO, bytes: 0 });
+    let session = tokio::select! {
+        // Who cannot get in the first time has the wrong address or key; nothing is lost by saying so.
+        joined = Session::join(&entrance) => {
+            joined.with_context(|| format!("cannot join {} at {}", job.call, job.url))?
         }
-    };
-    // Who cannot get in the first time has the wrong address or key; nothing is lost by saying so.
-    let session = match joined {
-        Ok(session) => session,
-        Err(error) => {
-            file.discard();
-            return Err(error.context(format!("cannot join {} at {}", job.call, job.url)));
-        }
+        () = &mut stop => return Ok(Recorded { end: End::Told, duration: Duration::ZERO, bytes: 0 }),
     };
     let options = Options { video: (!job.audio_only).then_some(VideoCodec::Vp8), ..Options::default() };
     let began = Instant::now();
@@ -157,8 +150,9 @@ pub async fn record(
         session.leave().await;
     }
     // Whatever happened, what there is becomes a whole file.
-    let finished = recorder.finish()?;
-    let recorded = Recorded { end: ended?, duration: finished.duration, bytes: recorder.file.length };
+    let finished = recorder.finish().await;
+    let end = ended?;
+    let recorded = Recorded { end, duration: finished?.duration, bytes: recorder.file.length() };
     tracing::info!(end = ?recorded.end, seconds = recorded.duration.as_secs(), bytes = recorded.bytes, "recorded");
     Ok(recorded)
 }
@@ -276,7 +270,7 @@ impl Recorder<'_> {
     }
 
     fn tell(&mut self) {
-        let (recorded, bytes) = (self.began.elapsed(), self.file.length);
+        let (recorded, bytes) = (self.began.elapsed(), self.file.length());
         self.progress.send_replace(Progress { recorded: Some(recorded), bytes });
         self.told += 1;
         if self.told.is_multiple_of(PROGRESS_LOGGED) {
@@ -292,60 +286,11 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Finished> {
-        let now = self.now();
-        let finished = self.feed.finish(now);
-        self.write()?;
-        self.file.finish(&finished)?;
-        Ok(finished)
-    }
-}
-
-/// The file that is written.
-#[derive(Debug)]
-struct Output {
-    path: PathBuf,
-    file: File,
-    length: u64,
-}
-
-impl Output {
-    /// Never overwrites a recording.
-    fn create(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
-        let file = file.with_context(|| format!("cannot write a recording to {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, length: 0 })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).with_context(|| self.cannot_write())?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Makes duration and index known at the file's front, and puts who spoke when beside it.
-    fn finish(&mut self, finished: &Finished) -> Result<()> {
-        self.patch(finished).with_context(|| self.cannot_write())?;
-        let speakers = self.path.with_extension("vtt");
-        std::fs::write(&speakers, &finished.speakers).with_context(|| format!("cannot write {}", speakers.display()))
-    }
-
-    fn patch(&mut self, finished: &Finished) -> io::Result<()> {
-        for patch in &finished.patches {
-            self.file.seek(SeekFrom::Start(patch.offset))?;
-            self.file.write_all(&patch.bytes)?;
-        }
-        self.file.sync_all()
-    }
-
-    /// Removes a file of which nothing was written.
-    fn discard(self) {
-        // An empty file is all that stays otherwise.
-        let _ = std::fs::remove_file(&self.path);
-    }
-
-    fn cannot_write(&self) -> String {
-        format!("cannot write to {}", self.path.display())
+    async fn finish(&mut self) -> Result<Finished> {
+        let finished = self.feed.finish(self.now());
+        let written = self.write();
+        let patched = self.file.finish(&finished).await;
+        written.and(patched).map(|()| finished)
     }
 }
 
@@ -399,15 +344,5 @@ mod tests {
         }
         assert!(websocket("wss://calls.example.org").unwrap_err().to_string().contains("TLS"));
         assert!(websocket("calls.example.org").unwrap_err().to_string().contains("ws://HOST:PORT"));
-    }
-
-    #[test]
-    fn a_recording_is_never_overwritten() {
-        let path = std::env::temp_dir().join(format!("calls-recorder-{}.webm", std::process::id()));
-        let first = Output::create(&path).unwrap();
-        let error = Output::create(&path).unwrap_err();
-        first.discard();
-        assert!(format!("{error:#}").contains("cannot write a recording to"), "{error:#}");
-        assert!(!path.exists(), "nothing was written: nothing stays");
     }
 }

@@ -159,9 +159,9 @@ impl Places {
         let mut seconds = Vec::new();
         ebml::put_float(&mut seconds, DURATION, duration.as_secs_f64() * 1000.0);
         vec![
-            Patch { offset: self.segment - 8, bytes: ebml::long_size(length - self.segment).to_vec() },
-            Patch { offset: self.seek_head, bytes: seek_head },
-            Patch { offset: self.duration, bytes: seconds },
+            Patch { offset: self.segment - 8, bytes: ebml::long_size(length - self.segment).to_vec(), of_end: true },
+            Patch { offset: self.seek_head, bytes: seek_head, of_end: true },
+            Patch { offset: self.duration, bytes: seconds, of_end: false },
         ]
     }
 }

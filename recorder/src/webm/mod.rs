@@ -50,6 +50,8 @@ pub struct Block<'a> {
 pub struct Patch {
     pub offset: u64,
     pub bytes: Vec<u8>,
+    /// It tells of the file's end, so it is wrong in a file that lacks it.
+    pub of_end: bool,
 }
 
 /// Writes a file.

@@ -44,7 +44,7 @@ fn the_front_of_a_finished_file_tells_where_everything_is() {
     let patches = writer.finish(Duration::from_millis(2500));
     file.extend(drain(&mut writer).concat());
     let before = file.len();
-    for Patch { offset, bytes } in patches {
+    for Patch { offset, bytes, .. } in patches {
         file.splice(offset as usize..offset as usize + bytes.len(), bytes);
     }
     assert_eq!(file.len(), before, "patches overwrite");

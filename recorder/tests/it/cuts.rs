@@ -2,7 +2,7 @@ use calls_recorder::screen::VideoCodec;
 use calls_recorder::{Codec, Options};
 
 use crate::file::File;
-use crate::people::{CLEAN, Chance, Path, Sender, World, beeps, flashes};
+use crate::people::{CLEAN, Chance, Path, Sender, World, beeps, flashes, time};
 
 #[test]
 fn a_file_cut_anywhere_opens_and_lacks_two_seconds_at_most() {
@@ -61,4 +61,20 @@ fn a_finished_file_knows_its_duration_and_where_to_seek() {
     let videos: Vec<u64> = blocks.iter().filter(|block| block.track == 1).map(|block| block.time).collect();
     assert!(videos.windows(2).all(|pair| pair[0] < pair[1]));
     assert!(blocks.iter().any(|block| block.track == 1 && block.keyframe));
+}
+
+#[test]
+fn a_file_without_its_end_can_still_know_how_long_it_is() {
+    let mut world = World::new(Options::default());
+    world.join(Sender::voice(1, beeps()));
+    world.run_until(6.0);
+    let finished = world.recording.finish(time(world.now));
+    let mut bytes = world.bytes;
+    for patch in finished.patches.iter().filter(|patch| !patch.of_end) {
+        let offset = patch.offset as usize;
+        bytes[offset..offset + patch.bytes.len()].copy_from_slice(&patch.bytes);
+    }
+    let file = File::new("endless", bytes);
+    assert_eq!(file.probe()["format"]["duration"], "6.000000");
+    assert!(file.sound().len() > 4 * 48_000);
 }
