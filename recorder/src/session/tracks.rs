@@ -90,6 +90,9 @@ impl Tracks {
                 now.insert(track.sid.clone(), read(participant, track));
             }
             let before = self.of.remove(&participant.sid).unwrap_or_default();
+            if is_here {
+                changes.extend(self.replace(&participant.identity));
+            }
             let n_others: usize = self.of.values().map(BTreeMap::len).sum();
             while n_others + now.len() > MAX_TRACKS {
                 now.pop_last();
@@ -110,6 +113,15 @@ impl Tracks {
             }
         }
         changes
+    }
+
+    /// Somebody of this identity is here under another id. Nobody says that the one before is gone: an identity is in a call
+    /// once.
+    fn replace(&mut self, identity: &str) -> Vec<TrackChange> {
+        let is_theirs =
+            |_: &String, tracks: &mut BTreeMap<String, Track>| tracks.values().any(|track| track.identity == identity);
+        let gone = self.of.extract_if(.., is_theirs).flat_map(|(_, tracks)| tracks.into_keys());
+        gone.map(|sid| TrackChange::Went { sid }).collect()
     }
 
     /// Takes in an offer of the server: it names the streams it sends, and their tracks.
@@ -198,6 +210,27 @@ mod tests {
         gone.state = proto::participant_info::State::Disconnected as i32;
         assert_eq!(tracks.take_participants(&[gone]), [TrackChange::Went { sid: "TR_1".into() }]);
         assert!(tracks.of.is_empty(), "nothing is kept of who left");
+    }
+
+    #[test]
+    fn who_joins_anew_takes_the_place_of_who_was_there_before() {
+        let mut tracks = Tracks::default();
+        let came = |changes: &[TrackChange]| {
+            let came = changes.iter().filter(|change| matches!(change, TrackChange::Came(_)));
+            came.count()
+        };
+        let screen = |sid| track(sid, proto::TrackSource::ScreenShare, false);
+        let bo = proto::ParticipantInfo { sid: "PA_bo".into(), identity: "bo".into(), ..ana(vec![screen("TR_b")]) };
+        assert_eq!(came(&tracks.take_participants(&[ana(vec![screen("TR_1"), screen("TR_2")]), bo])), 2 + 1);
+        let again = proto::ParticipantInfo { sid: "PA_ana2".into(), ..ana(vec![screen("TR_3")]) };
+        let changes = tracks.take_participants(std::slice::from_ref(&again));
+        let went = ["TR_1", "TR_2"].map(|sid| TrackChange::Went { sid: sid.into() });
+        assert_eq!((&changes[..2], came(&changes)), (&went[..], 1));
+        assert_eq!(tracks.of.len(), 2, "nothing is kept of the one before");
+        assert_eq!(tracks.take_participants(&[again]), []);
+        let left = proto::participant_info::State::Disconnected as i32;
+        let late = proto::ParticipantInfo { state: left, ..ana(vec![]) };
+        assert_eq!(tracks.take_participants(&[late]), [], "that the one before left, said late, is no news");
     }
 
     #[test]
