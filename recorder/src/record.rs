@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use calls_client::signal::ApiKey;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use self::output::Output;
-use self::rejoin::Out;
+use self::rejoin::{Out, Rejoin};
 use crate::feed::Feed;
 use crate::screen::VideoCodec;
 use crate::session::{Entrance, Session, SessionEvent, Source};
@@ -26,12 +26,6 @@ const STEP: Duration = Duration::from_millis(20);
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Every so many of them is also a line in the log.
 const PROGRESS_LOGGED: u32 = 10;
-/// First wait before a recorder that fell out comes back; it doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// For this long a recorder that fell out tries to come back.
-const PATIENCE: Duration = Duration::from_mins(2);
-
 /// What to record, and where to.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -59,12 +53,12 @@ impl Job {
         Output::check(&self.output)
     }
 
+    /// For one join: the token in it does not last as long as a recording may.
     fn entrance(&self) -> Result<Entrance> {
         let token = self.key.sign(&json!({
             "sub": self.identity,
             "name": "Recorder",
             "kind": "egress",
-            // A recording may take longer than the day a token should last at most; joining again is then refused.
             "video": {
                 "roomJoin": true,
                 "room": self.call,
@@ -193,46 +187,50 @@ impl Recorder<'_> {
     async fn attend(&mut self, job: &Job, session: &mut Option<Session>) -> Result<End> {
         tracing::info!(call = job.call, file = %job.output.display(), "recording");
         self.step()?;
+        let mut rejoin = Rejoin::default();
         loop {
-            let present = match session {
-                Some(session) => session,
-                None => session.insert(self.come_back(job).await?),
+            let error = match session {
+                Some(session) => match self.take_part(session, &mut rejoin).await? {
+                    Out::Over(end) => return Ok(end),
+                    Out::Fell(error) => error,
+                },
+                None => anyhow!("not in the call"),
             };
-            match self.take_part(present).await? {
-                Out::Over(end) => return Ok(end),
-                Out::Fell(error) => tracing::warn!("fell out of the call: {error:#}"),
-            }
+            tracing::warn!("fell out of the call: {error:#}");
             *session = None;
-            let now = self.now();
-            self.feed.lose_all(now);
+            self.feed.lose_all(self.now());
+            *session = Some(self.come_back(job, &mut rejoin, error).await?);
+            tracing::info!("back in the call");
         }
     }
 
-    async fn come_back(&mut self, job: &Job) -> Result<Session> {
-        let give_up = Instant::now() + PATIENCE;
-        let mut wait = FIRST_WAIT;
-        loop {
-            let error = match Session::join(&job.entrance()?).await {
-                Ok(session) => {
-                    tracing::info!("back in the call");
-                    return Ok(session);
-                }
-                Err(error) => error,
+    /// Joins again, which `error` made necessary.
+    async fn come_back(&mut self, job: &Job, rejoin: &mut Rejoin, mut error: anyhow::Error) -> Result<Session> {
+        while let Some(wait) = rejoin.handle_out(self.now()) {
+            let joining = async {
+                sleep(wait).await;
+                Session::join(&job.entrance()?).await
             };
-            // Silence is recorded meanwhile.
-            let until = Instant::now() + wait;
-            while Instant::now() < until {
-                self.step()?;
-                sleep(STEP).await;
+            match self.step_during(joining).await? {
+                Ok(session) => return Ok(session),
+                Err(again) => error = again,
             }
-            if Instant::now() >= give_up {
-                return Err(error.context("the call could not be joined again"));
+        }
+        Err(error.context("gave up coming back into the call"))
+    }
+
+    /// Goes on recording, silence if nothing else, until something is done.
+    async fn step_during<T>(&mut self, doing: impl Future<Output = T> + Send) -> Result<T> {
+        let mut doing = pin!(doing);
+        loop {
+            tokio::select! {
+                done = &mut doing => return Ok(done),
+                () = sleep(STEP) => self.step()?,
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    async fn take_part(&mut self, session: &mut Session) -> Result<Out> {
+    async fn take_part(&mut self, session: &mut Session, rejoin: &mut Rejoin) -> Result<Out> {
         let mut due = Instant::now() + STEP;
         loop {
             let event = match session.next(due).await {
@@ -245,7 +243,10 @@ impl Recorder<'_> {
                 Some(SessionEvent::Packet { track, codec, packet }) => {
                     self.feed.handle_packet(now, &track, codec, &packet);
                 }
-                Some(SessionEvent::Connected) => tracing::debug!("media flows"),
+                Some(SessionEvent::Connected) => {
+                    tracing::debug!("media flows");
+                    rejoin.handle_connected(now);
+                }
                 Some(SessionEvent::SentAway(reason)) => return Out::sent_away(reason),
                 None => (),
             }
@@ -333,6 +334,14 @@ mod tests {
         assert_eq!(recorded, Recorded { end: End::Told, duration: Duration::ZERO, bytes: 0 });
         assert_eq!(*progress.borrow(), Progress::default());
         assert!(!job.output.exists());
+    }
+
+    #[test]
+    fn what_can_be_checked_is_before_anything_is_touched() {
+        let job = job("calls.example.org", nowhere("checked"));
+        run(async { record(&job, sleep(Duration::ZERO), &watch::Sender::default()).await }).unwrap_err();
+        assert!(!job.output.exists());
+        job.check().unwrap_err();
     }
 
     #[test]
