@@ -30,6 +30,8 @@ const JOIN_LIMIT: Duration = Duration::from_secs(15);
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// When the server does not say how often it wants to be pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// When the server does not say how long a pong may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How to get into a call.
 #[derive(Debug, Clone)]
@@ -65,6 +67,9 @@ pub struct Session {
     tracks: Tracks,
     sources: Vec<Source>,
     ping: Interval,
+    /// When the server last said something, and for how long it may be silent: it answers pings.
+    heard_at: Instant,
+    longest_silence: Duration,
     ready: VecDeque<SessionEvent>,
 }
 
@@ -86,8 +91,7 @@ impl Session {
         let first = signal.receive().await?;
         let Response::Join(join) = first else { bail!("the server's first message is no answer to a join") };
         let connection = Connection::open(signal.local_ip()?).await?;
-        let pings = Duration::from_secs(join.ping_interval.unsigned_abs().into());
-        let mut ping = interval(if pings.is_zero() { PING_INTERVAL } else { pings });
+        let mut ping = interval(seconds_or(join.ping_interval, PING_INTERVAL));
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut session = Self {
             signal,
@@ -95,6 +99,8 @@ impl Session {
             tracks: Tracks::default(),
             sources: sources.clone(),
             ping,
+            heard_at: Instant::now(),
+            longest_silence: seconds_or(join.ping_timeout, PING_TIMEOUT),
             ready: VecDeque::new(),
         };
         session.take_participants(&join.other_participants).await?;
@@ -112,7 +118,10 @@ impl Session {
                 return Ok(Some(event));
             }
             tokio::select! {
-                message = self.signal.receive() => self.handle(message?).await?,
+                message = self.signal.receive() => {
+                    self.heard_at = Instant::now();
+                    self.handle(message?).await?;
+                }
                 event = self.connection.next() => match event? {
                     ConnectionEvent::Connected => return Ok(Some(SessionEvent::Connected)),
                     ConnectionEvent::Packet(packet) => {
@@ -124,6 +133,9 @@ impl Session {
                     }
                     ConnectionEvent::Disconnected => bail!("the server stopped answering connectivity checks"),
                 },
+                () = sleep_until(self.heard_at + self.longest_silence) => {
+                    bail!("the server has been silent for {} s", self.longest_silence.as_secs())
+                }
                 _ = self.ping.tick() => self.ping().await?,
                 () = sleep_until(deadline) => return Ok(None),
             }
@@ -201,4 +213,9 @@ impl Session {
         self.signal.send(Request::Ping(timestamp)).await?;
         self.signal.send(Request::PingReq(proto::Ping { timestamp, rtt: 0 })).await
     }
+}
+
+/// A number of seconds as servers say it; zero says nothing.
+fn seconds_or(seconds: i32, otherwise: Duration) -> Duration {
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(otherwise, Duration::from_secs)
 }
