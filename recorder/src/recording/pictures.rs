@@ -93,7 +93,9 @@ impl Screen {
     /// Whether its sender should be asked for a keyframe now.
     fn wants_keyframe(&self, now: Time, interval: Duration) -> bool {
         let is_old = self.last_keyframe.is_none_or(|last| now.since(last) >= interval);
-        let may_ask = self.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN);
+        // Another one behind a large one would only make the way longer.
+        let may_ask =
+            self.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN) && !self.assembler.has_begun_keyframe();
         self.ssrc.is_some() && may_ask && (self.assembler.needs_keyframe() || is_old)
     }
 }

@@ -80,6 +80,12 @@ impl Assembler {
         self.next.is_none()
     }
 
+    /// Whether a keyframe is on its way: its beginning is here.
+    pub fn has_begun_keyframe(&self) -> bool {
+        let first = self.next.and_then(|next| self.waiting.get(&next));
+        first.is_some_and(|first| self.codec.starts_keyframe(&first.payload))
+    }
+
     /// Takes in a packet. Returns whether it is of use.
     pub fn handle_rtp(&mut self, received: Received, header: &Header, payload: &[u8]) -> bool {
         let number = self.numbers.unwrap(header.sequence_number);

@@ -63,6 +63,9 @@ pub struct Sender {
     pub participant: ParticipantKey,
     pub kind: Kind,
     pub path: Path,
+    /// Bytes that fit through it in a second, and until when, in seconds, it is busy.
+    pub width: f64,
+    pub busy_until: f64,
     /// When it begins and ends, in seconds of the recording.
     pub from: f64,
     pub until: f64,
@@ -96,6 +99,8 @@ impl Sender {
             participant: ParticipantKey(key),
             kind: Kind::Voice { redundant: Some(RED) },
             path: CLEAN,
+            width: f64::INFINITY,
+            busy_until: 0.0,
             from: 0.0,
             until: f64::MAX,
             ppm: 0.0,
@@ -302,7 +307,8 @@ impl World {
                 }
                 let is_lost = sender.n_sent % sender.loses_every == sender.loses_every - 1;
                 for packet in sender.packets(sender.n_sent).into_iter().filter(|_| !is_lost) {
-                    self.deliver(sent, sender.path, Arrival::Packet(sender.key, packet));
+                    sender.busy_until = sender.busy_until.max(sent) + packet.len() as f64 / sender.width;
+                    self.deliver(sender.busy_until, sender.path, Arrival::Packet(sender.key, packet));
                 }
                 sender.n_sent += 1;
             }

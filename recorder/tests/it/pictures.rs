@@ -110,6 +110,22 @@ fn after_a_lost_packet_nothing_is_seen_until_the_next_keyframe() {
 }
 
 #[test]
+fn a_first_picture_that_takes_seconds_to_come_is_seen_and_asked_for_once() {
+    let mut world = World::new(VP8);
+    let mut light = pictures(Codec::Vp8, "color=gray:size=160x90:rate=10:duration=12");
+    // Decoders do not read what is behind a picture; the network carries it.
+    let large = [&light[0][..], &vec![0; 400_000]].concat();
+    light[0] = Bytes::from(large);
+    world.join(Sender { width: 1.5e6 / 8.0, ..Sender::screen(1, Codec::Vp8, light) });
+    world.run_until(10.0);
+    assert_eq!(world.events, [(world.events[0].0, Event::Shown { track: Some(TrackKey(1)) })], "no keyframe wanted");
+    assert!((2.0..2.5).contains(&world.events[0].0), "{:?}", world.events);
+    let (file, finished) = world.finish("large");
+    assert!((95..=100).contains(&finished.counters.pictures), "{:?}", finished.counters);
+    assert!(seen(&file.pictures(), 3.0) > 100.0);
+}
+
+#[test]
 fn a_picture_may_change_its_size() {
     let mut world = World::new(VP8);
     let mut both = light(Codec::Vp8, 80, "160x90");
