@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Newest protocol version of today's clients.
@@ -83,6 +84,31 @@ pub fn join_path(token: &str, protocol: i32, mut request: proto::JoinRequest) ->
     format!("/rtc/v1?access_token={token}&join_request={packed}")
 }
 
+/// A server's address as people write it (`ws://HOST:PORT` or `http://HOST:PORT`), in the form that [`Signal`] takes.
+///
+/// # Errors
+/// If it is none, or asks for more than is spoken here, in words for who wrote it.
+pub fn server(url: &str) -> Result<String> {
+    let is_none = || format!("{url} is no address of a server: ws://HOST:PORT is");
+    let uri: Uri = url.parse().ok().with_context(is_none)?;
+    match uri.scheme_str() {
+        Some("ws" | "http") => (),
+        Some("wss" | "https") => {
+            bail!("{url} wants TLS, which is not spoken here: give the director's or an SFU's own ws:// address")
+        }
+        _ => bail!(is_none()),
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    ensure!(path == "/", "{url} is more than the address of a server: leave out {path}");
+    let authority = uri.authority().with_context(is_none)?;
+    // Whatever stands around the host is a port, or a mistake.
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => 80,
+        rest => rest.and_then(|rest| rest.strip_prefix(':')?.parse::<u16>().ok()).with_context(is_none)?,
+    };
+    Ok(format!("ws://{}:{port}", authority.host()))
+}
+
 impl Signal {
     /// Joins with one peer connection. `url` is `ws://host:port`.
     pub async fn join(url: &str, token: &str, request: proto::JoinRequest) -> Result<Self> {
@@ -93,7 +119,8 @@ impl Signal {
     pub async fn open(from: Ipv4Addr, url: &str) -> Result<Self> {
         let request = url.into_client_request()?;
         let authority = request.uri().authority().context("the URL names no host")?.as_str();
-        let server = lookup_host(authority).await?.find(std::net::SocketAddr::is_ipv4).context("no IPv4 address")?;
+        let server = lookup_host(authority).await?.find(std::net::SocketAddr::is_ipv4);
+        let server = server.with_context(|| format!("{authority} has no IPv4 address, which media needs"))?;
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         let stream = socket.connect(server).await.context("failed to connect")?;
@@ -164,6 +191,34 @@ impl Signal {
             if let Some(taken) = take(self.receive().await?) {
                 return Ok(taken);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_understood_or_explained() {
+        for (given, understood) in [
+            ("ws://127.0.0.1:7880", "ws://127.0.0.1:7880"),
+            ("http://calls.example.org/", "ws://calls.example.org:80"),
+            ("ws://[::1]", "ws://[::1]:80"),
+            ("ws://[fd00::7]:7880/", "ws://[fd00::7]:7880"),
+        ] {
+            assert_eq!(server(given).unwrap(), understood);
+        }
+        for (given, why) in [
+            ("wss://calls.example.org", "TLS"),
+            ("calls.example.org", "ws://HOST:PORT"),
+            ("ws://calls.example.org/rtc?a=b", "leave out /rtc?a=b"),
+            ("ws://calls.example.org:99999", "ws://HOST:PORT"),
+            ("ws://ana@calls.example.org", "ws://HOST:PORT"),
+            ("", "ws://HOST:PORT"),
+        ] {
+            let error = server(given).unwrap_err().to_string();
+            assert!(error.contains(why), "{given}: {error}");
         }
     }
 }

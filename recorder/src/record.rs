@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use calls_client::signal::ApiKey;
+use anyhow::{Context as _, Result, anyhow};
+use calls_client::signal::{self, ApiKey};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -49,7 +49,7 @@ impl Job {
     /// # Errors
     /// If the address is none of a server, or the path none of a recording.
     pub fn check(&self) -> Result<()> {
-        websocket(&self.url)?;
+        signal::server(&self.url)?;
         Output::check(&self.output)
     }
 
@@ -73,7 +73,7 @@ impl Job {
         if !self.audio_only {
             sources.push(Source::Screen);
         }
-        Ok(Entrance { url: websocket(&self.url)?, token, sources })
+        Ok(Entrance { url: signal::server(&self.url)?, token, sources })
     }
 }
 
@@ -149,21 +149,6 @@ pub async fn record(
     let recorded = Recorded { end, duration: finished?.duration, bytes: recorder.file.length() };
     tracing::info!(end = ?recorded.end, seconds = recorded.duration.as_secs(), bytes = recorded.bytes, "recorded");
     Ok(recorded)
-}
-
-/// A server's address as its websocket has it.
-fn websocket(url: &str) -> Result<String> {
-    let rest = match url.split_once("://") {
-        Some(("ws" | "http", rest)) => rest.trim_end_matches('/'),
-        Some(("wss" | "https", _)) => {
-            bail!(
-                "{url} wants TLS, which a recorder does not speak yet: give the director's or an SFU's own ws:// address"
-            )
-        }
-        _ => bail!("{url} is no address of a server: ws://HOST:PORT is"),
-    };
-    let port = if rest.contains(':') { "" } else { ":80" };
-    Ok(format!("ws://{rest}{port}"))
 }
 
 /// What runs for as long as a recording does.
@@ -342,16 +327,5 @@ mod tests {
         run(async { record(&job, sleep(Duration::ZERO), &watch::Sender::default()).await }).unwrap_err();
         assert!(!job.output.exists());
         job.check().unwrap_err();
-    }
-
-    #[test]
-    fn an_address_is_understood_or_explained() {
-        for (given, understood) in
-            [("ws://127.0.0.1:7880", "ws://127.0.0.1:7880"), ("http://calls.example.org/", "ws://calls.example.org:80")]
-        {
-            assert_eq!(websocket(given).unwrap(), understood);
-        }
-        assert!(websocket("wss://calls.example.org").unwrap_err().to_string().contains("TLS"));
-        assert!(websocket("calls.example.org").unwrap_err().to_string().contains("ws://HOST:PORT"));
     }
 }
