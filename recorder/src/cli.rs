@@ -1,5 +1,6 @@
 //! The command line of `calls-recorder`.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub struct RecordArgs {
     /// Name of the call, which LiveKit's tools call a room.
     pub call: String,
 
-    /// WebM file to write. It must not be there yet.
+    /// WebM file to write. Neither it nor the .vtt beside it must be there yet.
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
@@ -69,12 +70,18 @@ impl RecordArgs {
             url: self.url.clone(),
             key: ApiKey { key: self.api_key.clone(), secret: self.api_secret.clone() },
             call: self.call.clone(),
-            identity: format!("recorder-{}", std::process::id()),
+            identity: identity(),
             output: self.output.clone(),
             audio_only: self.audio_only,
             limit: Duration::from_mins(self.max_duration),
         }
     }
+}
+
+/// Another one for each process. Process ids are not enough: in containers they are all alike.
+fn identity() -> String {
+    // The standard library has no other chance than the keys of its hash tables.
+    format!("recorder-{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 #[cfg(test)]
@@ -86,5 +93,10 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn two_recorders_of_a_call_have_two_identities() {
+        assert_ne!(identity(), identity());
     }
 }
