@@ -5,17 +5,13 @@
 //! back.
 
 use std::collections::BTreeMap;
-use std::time::UNIX_EPOCH;
 
-use str0m::rtp::RtpPacket;
-use str0m::rtp::rtcp::SenderInfo;
+use sfu_core::id::Ssrc;
+use sfu_core::media::rtp::Header;
 
 use crate::session::{self, Source, TrackChange};
 use crate::{AddTrackError, Codec, Event, Finished, Kind, NtpTime, OpenError, Options, ParticipantKey, Recording};
 use crate::{Time, Track, TrackKey};
-
-/// Bytes of an RTP header without contributors and extensions (RFC 3550, section 5.1).
-const HEADER_BYTES: usize = 12;
 
 /// A recording and what feeds it.
 #[derive(Debug)]
@@ -24,7 +20,6 @@ pub struct Feed {
     tracks: BTreeMap<String, Fed>,
     people: BTreeMap<String, ParticipantKey>,
     last_key: u64,
-    packet: Vec<u8>,
 }
 
 /// A track that is followed. The recording has it from its first packet on, which says what codec it is.
@@ -32,9 +27,10 @@ pub struct Feed {
 struct Fed {
     key: TrackKey,
     track: session::Track,
-    codec: Option<Codec>,
-    ssrc: u32,
-    report: Option<SenderInfo>,
+    /// What is sent, and in which codec: decided by the first packet of each stream.
+    stream: Option<(Ssrc, Codec)>,
+    /// A sender report that came before the first packet, and when.
+    report: Option<(Time, NtpTime, u32)>,
 }
 
 impl Feed {
@@ -48,7 +44,6 @@ impl Feed {
             tracks: BTreeMap::new(),
             people: BTreeMap::new(),
             last_key: 0,
-            packet: Vec::new(),
         })
     }
 
@@ -62,7 +57,7 @@ impl Feed {
                     return;
                 }
                 let key = TrackKey(self.next_key());
-                let fed = Fed { key, codec: None, ssrc: 0, report: None, track };
+                let fed = Fed { key, stream: None, report: None, track };
                 tracing::info!(name = fed.track.name, source = ?fed.track.source, "a track came");
                 self.tracks.insert(fed.track.sid.clone(), fed);
             }
@@ -93,31 +88,34 @@ impl Feed {
     }
 
     /// Takes in a packet of a track.
-    pub fn handle_packet(&mut self, now: Time, sid: &str, codec: Codec, packet: &RtpPacket) {
+    pub fn handle_packet(&mut self, now: Time, sid: &str, codec: Codec, header: &Header, payload: &[u8]) {
         let Some(fed) = self.tracks.get_mut(sid) else { return };
-        fed.ssrc = *packet.header.ssrc;
-        if fed.codec != Some(codec) {
-            fed.codec = Some(codec);
-            let last_key = &mut self.last_key;
-            let participant = *self.people.entry(fed.track.identity.clone()).or_insert_with(|| {
-                *last_key += 1;
-                ParticipantKey(*last_key)
-            });
-            if let Err(error) = add(&mut self.recording, now, fed, participant, codec) {
-                tracing::warn!(name = fed.track.name, source = ?fed.track.source, "left out: {error}");
+        if fed.stream.is_none_or(|(ssrc, _)| ssrc != header.ssrc) {
+            let before = fed.stream.replace((header.ssrc, codec));
+            if before.is_none_or(|(_, before)| before != codec) {
+                let last_key = &mut self.last_key;
+                let participant = *self.people.entry(fed.track.identity.clone()).or_insert_with(|| {
+                    *last_key += 1;
+                    ParticipantKey(*last_key)
+                });
+                if let Err(error) = add(&mut self.recording, now, fed, participant, codec) {
+                    tracing::warn!(name = fed.track.name, source = ?fed.track.source, "left out: {error}");
+                }
             }
         }
-        if let Some(report) = packet.last_sender_info
-            && fed.report != Some(report)
-        {
-            fed.report = Some(report);
-            let since_epoch = report.ntp_time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let timestamp = report.rtp_time.numer() as u32;
-            self.recording.handle_sender_report(now, fed.key, NtpTime::from_unix(since_epoch), timestamp);
+        if fed.stream == Some((header.ssrc, codec)) {
+            self.recording.handle_packet(now, fed.key, header, payload);
         }
-        self.packet.clear();
-        write(&mut self.packet, packet);
-        self.recording.handle_rtp(now, fed.key, &self.packet);
+    }
+
+    /// Takes in a sender report of a track, which came `at` that time.
+    pub fn handle_report(&mut self, at: Time, sid: &str, ntp: NtpTime, timestamp: u32) {
+        let Some(fed) = self.tracks.get_mut(sid) else { return };
+        if fed.stream.is_some() {
+            self.recording.handle_sender_report(at, fed.key, ntp, timestamp);
+        } else {
+            fed.report = Some((at, ntp, timestamp));
+        }
     }
 
     /// Time passes.
@@ -135,8 +133,9 @@ impl Feed {
         loop {
             match self.recording.poll_event()? {
                 Event::KeyframeWanted { track } => {
-                    if let Some(fed) = self.tracks.values().find(|fed| fed.key == track) {
-                        return Some(fed.ssrc);
+                    let wanted = self.tracks.values().find(|fed| fed.key == track);
+                    if let Some((ssrc, _)) = wanted.and_then(|fed| fed.stream) {
+                        return Some(ssrc.0);
                     }
                 }
                 Event::Shown { track } => {
@@ -154,7 +153,7 @@ impl Feed {
 
     /// Tracks that are recorded.
     pub fn n_tracks(&self) -> usize {
-        self.tracks.values().filter(|fed| fed.codec.is_some()).count()
+        self.tracks.values().filter(|fed| fed.stream.is_some()).count()
     }
 
     fn next_key(&mut self) -> u64 {
@@ -166,27 +165,74 @@ impl Feed {
 fn add(
     recording: &mut Recording,
     now: Time,
-    fed: &Fed,
+    fed: &mut Fed,
     participant: ParticipantKey,
     codec: Codec,
 ) -> Result<(), AddTrackError> {
     let kind = match fed.track.source {
-        Source::Microphone | Source::ScreenAudio => Kind::Voice { redundant: None },
+        Source::Microphone => Kind::Voice { redundant: None },
+        Source::ScreenAudio => Kind::Sound,
         Source::Screen | Source::Camera => Kind::Screen { codec },
     };
     recording.add_track(now, fed.key, Track { participant, name: fed.track.name.clone(), kind })?;
     recording.set_muted(now, fed.key, fed.track.muted);
+    if let Some((at, ntp, timestamp)) = fed.report.take() {
+        recording.handle_sender_report(at, fed.key, ntp, timestamp);
+    }
     Ok(())
 }
 
-/// Writes a packet without its header extensions.
-fn write(out: &mut Vec<u8>, packet: &RtpPacket) {
-    let header = &packet.header;
-    out.reserve(HEADER_BYTES + packet.payload.len());
-    out.push(0x80);
-    out.push(u8::from(header.marker) << 7 | (*header.payload_type & 0x7f));
-    out.extend_from_slice(&header.sequence_number.to_be_bytes());
-    out.extend_from_slice(&header.timestamp.to_be_bytes());
-    out.extend_from_slice(&(*header.ssrc).to_be_bytes());
-    out.extend_from_slice(&packet.payload);
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sfu_core::media::rtp::Span;
+
+    use super::*;
+    use crate::screen::VideoCodec;
+
+    fn feed(source: Source) -> Feed {
+        let options = Options { video: Some(VideoCodec::Vp8), ..Options::default() };
+        let mut feed = Feed::new(options, Time::ZERO).unwrap();
+        let (sid, identity, name) = ("TR_1".to_owned(), "ana".to_owned(), "Ana".to_owned());
+        let track = session::Track { sid, source, identity, name, muted: false, encrypted: false };
+        feed.handle_change(Time::ZERO, TrackChange::Came(track));
+        feed
+    }
+
+    fn header(ssrc: u32, sequence_number: u16) -> Header {
+        let timestamp = u32::from(sequence_number) * 960;
+        let (ssrc, payload) = (Ssrc(ssrc), Span { start: 0, end: 0 });
+        Header { marker: true, payload_type: 111, sequence_number, timestamp, ssrc, extension: None, payload }
+    }
+
+    /// Half a second of packets that decoders hear something in, be it noise. Returns who is said to have spoken.
+    fn speakers(source: Source) -> String {
+        let mut feed = feed(source);
+        let packet = [&[0x78][..], &[0xa5; 80]].concat();
+        for n in 0..100 {
+            let now = Time::ZERO + Duration::from_millis(20) * n;
+            feed.handle_packet(now, "TR_1", Codec::Opus, &header(1, n as u16), &packet);
+            feed.advance(now);
+        }
+        feed.finish(Time::from_millis(2_000)).speakers
+    }
+
+    #[test]
+    fn what_a_shared_screen_plays_is_nobodys_speech() {
+        assert!(speakers(Source::Microphone).contains("Ana"));
+        assert_eq!(speakers(Source::ScreenAudio), "WEBVTT\n");
+    }
+
+    #[test]
+    fn a_stream_has_the_codec_of_its_first_packet() {
+        let mut feed = feed(Source::Screen);
+        for (n, codec) in [Codec::Vp8, Codec::H264, Codec::Vp8, Codec::H264].into_iter().enumerate() {
+            feed.handle_packet(Time::ZERO, "TR_1", codec, &header(1, n as u16), &[0x10]);
+        }
+        let stream = |feed: &Feed| feed.tracks["TR_1"].stream;
+        assert_eq!(stream(&feed), Some((Ssrc(1), Codec::Vp8)));
+        feed.handle_packet(Time::ZERO, "TR_1", Codec::H264, &header(2, 9), &[0x10]);
+        assert_eq!(stream(&feed), Some((Ssrc(2), Codec::H264)), "another stream, another codec");
+    }
 }

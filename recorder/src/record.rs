@@ -146,9 +146,10 @@ pub async fn record(
     // Whatever happened, what there is becomes a whole file.
     let finished = recorder.finish().await;
     let end = ended?;
-    let recorded = Recorded { end, duration: finished?.duration, bytes: recorder.file.length() };
-    tracing::info!(end = ?recorded.end, seconds = recorded.duration.as_secs(), bytes = recorded.bytes, "recorded");
-    Ok(recorded)
+    let Finished { duration, counters, .. } = finished?;
+    let bytes = recorder.file.length();
+    tracing::info!(?end, seconds = duration.as_secs(), bytes, ?counters, "recorded");
+    Ok(Recorded { end, duration, bytes })
 }
 
 /// What runs for as long as a recording does.
@@ -225,8 +226,11 @@ impl Recorder<'_> {
             let now = self.now();
             match event {
                 Some(SessionEvent::Track(change)) => self.feed.handle_change(now, change),
-                Some(SessionEvent::Packet { track, codec, packet }) => {
-                    self.feed.handle_packet(now, &track, codec, &packet);
+                Some(SessionEvent::Packet { track, codec, header, payload }) => {
+                    self.feed.handle_packet(now, &track, codec, &header, &payload);
+                }
+                Some(SessionEvent::Report { track, at, ntp, timestamp }) => {
+                    self.feed.handle_report(Time::ZERO + (at - self.began), &track, ntp, timestamp);
                 }
                 Some(SessionEvent::Connected) => {
                     tracing::debug!("media flows");

@@ -75,6 +75,8 @@ pub enum Kind {
     Voice {
         redundant: Option<u8>,
     },
+    /// Opus that is nobody's speech: what a computer plays beside its screen.
+    Sound,
     Screen {
         codec: Codec,
     },
@@ -158,7 +160,8 @@ pub struct Recording {
 #[derive(Debug)]
 struct VoiceTrack {
     participant: ParticipantKey,
-    name: String,
+    /// Whose speech it is, as people know them. `None` for what is nobody's.
+    speaker: Option<String>,
     ssrc: Option<Ssrc>,
     muted: bool,
     voice: Voice,
@@ -206,9 +209,13 @@ impl Recording {
         self.remove_track(now, key);
         let Track { participant, name, kind } = track;
         match kind {
-            Kind::Voice { redundant } => {
+            Kind::Voice { .. } | Kind::Sound => {
+                let (redundant, speaker) = match kind {
+                    Kind::Voice { redundant } => (redundant, Some(name)),
+                    _ => (None, None),
+                };
                 let voice = Voice::new(redundant, self.options.delay.saturating_sub(MARGIN))?;
-                self.voices.insert(key, VoiceTrack { participant, name, ssrc: None, muted: false, voice });
+                self.voices.insert(key, VoiceTrack { participant, speaker, ssrc: None, muted: false, voice });
             }
             Kind::Screen { codec } => {
                 let Some(pictures) = &mut self.pictures else { return Ok(()) };
@@ -251,8 +258,15 @@ impl Recording {
 
     /// Takes in a packet of a track's media, decrypted. Retransmissions come as the packets they repeat.
     pub fn handle_rtp(&mut self, now: Time, key: TrackKey, packet: &[u8]) {
-        if !Header::parse(packet).is_some_and(|header| self.handle_packet(now, key, &header, header.payload.of(packet)))
-        {
+        match Header::parse(packet) {
+            Some(header) => self.handle_packet(now, key, &header, header.payload.of(packet)),
+            None => self.counters.dropped += 1,
+        }
+    }
+
+    /// The same of a packet that is taken apart already.
+    pub fn handle_packet(&mut self, now: Time, key: TrackKey, header: &Header, payload: &[u8]) {
+        if !self.take(now, key, header, payload) {
             self.counters.dropped += 1;
         }
         self.gather_events();
@@ -290,10 +304,6 @@ impl Recording {
         self.events.pop_front()
     }
 
-    pub const fn counters(&self) -> Counters {
-        self.counters
-    }
-
     /// Ends the file: what has come until now is in it. Afterwards its last bytes are put out.
     pub fn finish(&mut self, now: Time) -> Finished {
         self.collect_pictures(now);
@@ -318,7 +328,8 @@ impl Recording {
         self.clocks.retain(|participant, _| present.contains(participant));
     }
 
-    fn handle_packet(&mut self, now: Time, key: TrackKey, header: &Header, payload: &[u8]) -> bool {
+    /// Returns whether the packet is of use.
+    fn take(&mut self, now: Time, key: TrackKey, header: &Header, payload: &[u8]) -> bool {
         if let Some(track) = self.voices.get_mut(&key) {
             if track.ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
                 track.voice.begin_anew();
@@ -359,7 +370,9 @@ impl Recording {
             let heard = track.voice.mix(now, clock, self.started, start, &mut sum);
             self.counters.late += u64::from(heard.late);
             self.counters.concealed += u64::from(heard.concealed);
-            self.speakers.handle_voice(*key, &track.name, time, heard.power);
+            if let Some(speaker) = &track.speaker {
+                self.speakers.handle_voice(*key, speaker, time, heard.power);
+            }
         }
         if let Some(packet) = self.mixdown.push(&sum) {
             self.write(self.mixed - 1, &packet);

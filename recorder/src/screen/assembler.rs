@@ -71,10 +71,6 @@ impl Assembler {
         }
     }
 
-    pub const fn codec(&self) -> VideoCodec {
-        self.codec
-    }
-
     /// Whether nothing can be shown before a keyframe comes.
     pub const fn needs_keyframe(&self) -> bool {
         self.next.is_none()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use calls_client::link::{Link, MAX_DATAGRAM, Reach};
 use str0m::change::SdpOffer;
-use str0m::media::KeyframeRequestKind;
+use str0m::media::{KeyframeRequestKind, SenderFeedback};
 use str0m::net::Receive;
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
@@ -31,6 +31,8 @@ impl std::fmt::Debug for Connection {
 pub enum ConnectionEvent {
     Connected,
     Packet(Box<RtpPacket>),
+    /// A sender report.
+    Report(SenderFeedback),
     /// The server stopped answering.
     Disconnected,
 }
@@ -114,6 +116,7 @@ impl Connection {
             match event {
                 Event::Connected => return Ok(Some(ConnectionEvent::Connected)),
                 Event::RtpPacket(packet) => return Ok(Some(ConnectionEvent::Packet(Box::new(packet)))),
+                Event::SenderFeedback(report) => return Ok(Some(ConnectionEvent::Report(report))),
                 Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                     return Ok(Some(ConnectionEvent::Disconnected));
                 }

@@ -8,6 +8,7 @@ mod tracks;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +17,10 @@ use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use sfu_core::engine::command::Codec;
+use sfu_core::id::Ssrc;
+use sfu_core::media::rtp::{Header, Span};
 use sfu_core::sdp::Description;
+use sfu_core::time::NtpTime;
 use str0m::rtp::RtpPacket;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -33,14 +37,24 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// When the server does not say how long a pong may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// From 1900, where NTP counts from, to 1970.
+const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
+
 /// How to get into a call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Entrance {
     /// `ws://host:port`.
     pub url: String,
     /// For one call, with the grants `hidden` and `recorder`.
     pub token: String,
     pub sources: Vec<Source>,
+}
+
+impl std::fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token is a secret.
+        f.debug_struct("Entrance").field("url", &self.url).field("sources", &self.sources).finish_non_exhaustive()
+    }
 }
 
 /// What happens in a call.
@@ -53,7 +67,15 @@ pub enum SessionEvent {
     Packet {
         track: String,
         codec: Codec,
-        packet: Box<RtpPacket>,
+        header: Header,
+        payload: Arc<[u8]>,
+    },
+    /// A sender report of a track's stream, and when it came.
+    Report {
+        track: String,
+        at: Instant,
+        ntp: NtpTime,
+        timestamp: u32,
     },
     /// The server wants the recorder to go.
     SentAway(proto::DisconnectReason),
@@ -127,8 +149,16 @@ impl Session {
                     ConnectionEvent::Packet(packet) => {
                         let header = &packet.header;
                         if let Some((track, codec)) = self.tracks.of_packet(*header.ssrc, *header.payload_type) {
-                            let track = track.to_owned();
-                            return Ok(Some(SessionEvent::Packet { track, codec, packet }));
+                            let (track, header) = (track.to_owned(), header_of(&packet));
+                            return Ok(Some(SessionEvent::Packet { track, codec, header, payload: packet.payload }));
+                        }
+                    }
+                    ConnectionEvent::Report(report) => {
+                        let info = report.sender_info;
+                        if let Some(track) = self.tracks.of_stream(*info.ssrc) {
+                            let (track, at) = (track.to_owned(), Instant::from_std(report.received_at));
+                            let (ntp, timestamp) = (ntp_of(info.ntp_time), info.rtp_time.numer() as u32);
+                            return Ok(Some(SessionEvent::Report { track, at, ntp, timestamp }));
                         }
                     }
                     ConnectionEvent::Disconnected => bail!("the server stopped answering connectivity checks"),
@@ -215,7 +245,46 @@ impl Session {
     }
 }
 
+/// The header of a packet that is its payload alone.
+fn header_of(packet: &RtpPacket) -> Header {
+    let header = &packet.header;
+    Header {
+        marker: header.marker,
+        payload_type: *header.payload_type,
+        sequence_number: header.sequence_number,
+        timestamp: header.timestamp,
+        ssrc: Ssrc(*header.ssrc),
+        extension: None,
+        payload: Span { start: 0, end: packet.payload.len() as u16 },
+    }
+}
+
+/// A sender's wall clock as it was sent. One that has none says zero, which is the beginning of 1900.
+fn ntp_of(clock: SystemTime) -> NtpTime {
+    let since_1900 = clock.duration_since(UNIX_EPOCH - NTP_TO_UNIX).unwrap_or_default();
+    let fraction = (u64::from(since_1900.subsec_nanos()) << 32) / 1_000_000_000;
+    NtpTime::from_bits(since_1900.as_secs() << 32 | fraction)
+}
+
 /// A number of seconds as servers say it; zero says nothing.
 fn seconds_or(seconds: i32, otherwise: Duration) -> Duration {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(otherwise, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_as_it_was_sent_also_one_that_is_none() {
+        assert_eq!(ntp_of(UNIX_EPOCH - NTP_TO_UNIX).bits(), 0);
+        let (before, after) = (Duration::from_millis(1_500), Duration::from_millis(1_700_000_000_250));
+        assert_eq!(ntp_of(UNIX_EPOCH - NTP_TO_UNIX + before).bits(), 1 << 32 | 1 << 31, "a machine's own time");
+        assert_eq!(ntp_of(UNIX_EPOCH + after).bits() >> 32, 1_700_000_000 + NTP_TO_UNIX.as_secs());
+    }
+
+    #[test]
+    fn a_server_may_say_nothing_of_pings() {
+        assert_eq!([0, -1, 7].map(|said| seconds_or(said, PING_INTERVAL).as_secs()), [5, 5, 7]);
+    }
 }

@@ -24,10 +24,6 @@ pub enum Source {
 }
 
 impl Source {
-    pub const fn is_sound(self) -> bool {
-        matches!(self, Self::Microphone | Self::ScreenAudio)
-    }
-
     fn of(track: &proto::TrackInfo) -> Self {
         let is_sound = track.r#type() == proto::TrackType::Audio;
         match (track.source(), is_sound) {
@@ -140,6 +136,11 @@ impl Tracks {
     pub fn of_packet(&self, ssrc: u32, payload_type: u8) -> Option<(&str, Codec)> {
         let stream = self.streams.get(&ssrc)?;
         Some((&stream.track, *stream.codecs.get(&payload_type)?))
+    }
+
+    /// The track that a stream belongs to.
+    pub fn of_stream(&self, ssrc: u32) -> Option<&str> {
+        self.streams.get(&ssrc).map(|stream| stream.track.as_str())
     }
 
     /// The track ids of participants, to be asked for by participant.
@@ -268,6 +269,7 @@ mod tests {
         tracks.take_offer(&offer(&[section("1", "sendonly", "TR_1", 11), section("2", "sendonly", "TR_2", 22)]));
         assert_eq!(found(&tracks), [voice("TR_1"), voice("TR_2"), None]);
         assert_eq!(tracks.of_packet(11, 96), None, "a payload type that was not offered");
+        assert_eq!((tracks.of_stream(22), tracks.of_stream(33)), (Some("TR_2"), None));
         tracks.take_offer(&offer(&[section("1", "inactive", "TR_1", 11), section("2", "sendonly", "TR_3", 33)]));
         assert_eq!(found(&tracks), [None, None, voice("TR_3")]);
     }
