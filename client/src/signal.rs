@@ -24,10 +24,16 @@ pub const PROTOCOL: i32 = 16;
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Who makes tokens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ApiKey {
     pub key: String,
     pub secret: String,
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiKey").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl ApiKey {
@@ -198,6 +204,13 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let key = ApiKey { key: "shown".into(), secret: "hidden".into() };
+        let printed = format!("{key:?}");
+        assert!(printed.contains("shown") && !printed.contains("hidden"), "{printed}");
+    }
 
     #[test]
     fn an_address_is_understood_or_explained() {

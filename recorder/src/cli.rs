@@ -50,7 +50,7 @@ pub struct RecordArgs {
 
     /// Secret of the API key. Everybody on this machine can read a command line: rather set the variable.
     #[arg(long, env = "LIVEKIT_API_SECRET", default_value = "secret", value_name = "SECRET", hide_env_values = true)]
-    pub api_secret: String,
+    pub api_secret: Secret,
 
     /// Only voices and the sound of shared screens: a file without a picture.
     #[arg(long)]
@@ -64,11 +64,27 @@ pub struct RecordArgs {
     pub logs: LogArgs,
 }
 
+/// What is not to be printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(secret: String) -> Self {
+        Self(secret)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 impl RecordArgs {
     pub fn job(&self) -> Job {
         Job {
             url: self.url.clone(),
-            key: ApiKey { key: self.api_key.clone(), secret: self.api_secret.clone() },
+            key: ApiKey { key: self.api_key.clone(), secret: self.api_secret.0.clone() },
             call: self.call.clone(),
             identity: identity(),
             output: self.output.clone(),
@@ -93,6 +109,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let arguments = ["calls-recorder", "record", "standup", "-o", "a.webm", "--api-secret", "hidden"];
+        let cli = Cli::try_parse_from(arguments).expect("understood");
+        assert!(!format!("{cli:?}").contains("hidden"), "{cli:?}");
+        let Command::Record(args) = cli.command;
+        assert_eq!(args.job().key.secret, "hidden");
+        assert!(!format!("{:?}", args.job()).contains("hidden"));
     }
 
     #[test]
