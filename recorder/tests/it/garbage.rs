@@ -5,12 +5,12 @@ use sfu_core::id::Ssrc;
 use sfu_core::media::rtp::write_header;
 
 use crate::file::File;
-use crate::people::{Chance, time};
+use crate::people::{Chance, OPUS, RED, time};
 
 /// What somebody may do to a recording.
 #[derive(Debug, Clone)]
 enum Act {
-    Packet { track: u64, step: u16, timestamp: u32, ssrc: u32, payload: Vec<u8> },
+    Packet { track: u64, payload_type: u8, step: u16, timestamp: u32, ssrc: u32, payload: Vec<u8> },
     Bytes { track: u64, bytes: Vec<u8> },
     Report { track: u64, bits: u64, timestamp: u32 },
     Add { track: u64, kind: Kind },
@@ -22,18 +22,22 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let track = || 0..5_u64;
     let kind = prop_oneof![
-        Just(Kind::Voice { redundant: Some(63) }),
+        Just(Kind::Voice { redundant: Some(RED) }),
         Just(Kind::Screen { codec: Codec::Vp8 }),
         Just(Kind::Screen { codec: Codec::Vp9 }),
         Just(Kind::Screen { codec: Codec::Av1 }),
     ];
     let bytes = || proptest::collection::vec(any::<u8>(), 0..40);
+    let payload_type = || prop_oneof![Just(OPUS), Just(RED)];
     prop_oneof![
-        20 => (track(), 0..4_u16, any::<u32>(), 0..2_u32, bytes()).prop_map(|(track, step, timestamp, ssrc, payload)| {
-            // Most timestamps are near one another, most streams have one source.
-            let timestamp = if timestamp % 4 == 0 { timestamp } else { timestamp % 20_000 };
-            Act::Packet { track, step, timestamp, ssrc: u32::from(ssrc == 1 && timestamp % 8 == 0), payload }
-        }),
+        20 => (track(), payload_type(), 0..4_u16, any::<u32>(), 0..2_u32, bytes()).prop_map(
+            |(track, payload_type, step, timestamp, ssrc, payload)| {
+                // Most timestamps are near one another, most streams have one source.
+                let timestamp = if timestamp % 4 == 0 { timestamp } else { timestamp % 20_000 };
+                let ssrc = u32::from(ssrc == 1 && timestamp % 8 == 0);
+                Act::Packet { track, payload_type, step, timestamp, ssrc, payload }
+            }
+        ),
         2 => (track(), bytes()).prop_map(|(track, bytes)| Act::Bytes { track, bytes }),
         2 => (track(), any::<u64>(), any::<u32>())
             .prop_map(|(track, bits, timestamp)| Act::Report { track, bits, timestamp }),
@@ -61,10 +65,10 @@ proptest! {
         for act in acts {
             let now = time(millis as f64 / 1000.0);
             match act {
-                Act::Packet { track, step, timestamp, ssrc, payload } => {
+                Act::Packet { track, payload_type, step, timestamp, ssrc, payload } => {
                     sequence = sequence.wrapping_add(step);
                     let mut packet = Vec::new();
-                    write_header(&mut packet, 111, step > 1, sequence, timestamp, Ssrc(ssrc));
+                    write_header(&mut packet, payload_type, step > 1, sequence, timestamp, Ssrc(ssrc));
                     packet.extend_from_slice(&payload);
                     taken += packet.len();
                     recording.handle_rtp(now, TrackKey(track), &packet);
@@ -103,7 +107,7 @@ fn a_file_of_garbage_still_plays() {
     for step in 0..250_u32 {
         let now = time(f64::from(step) * 0.02);
         let mut packet = Vec::new();
-        write_header(&mut packet, 111, false, step as u16, step * 960, Ssrc(1));
+        write_header(&mut packet, OPUS, false, step as u16, step * 960, Ssrc(1));
         packet.extend((0..chance.next() % 100).map(|_| chance.next() as u8));
         recording.handle_rtp(now, TrackKey(1), &packet);
         recording.advance(now);
