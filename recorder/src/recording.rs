@@ -27,7 +27,8 @@ const PICTURE_PATIENCE: Duration = Duration::from_secs(3);
 const BLACK_INTERVAL: u64 = 2000;
 /// Events that wait at most. A caller that keeps the drain rule never has more than a few.
 const MOST_EVENTS: usize = 256;
-/// Voices that are heard out at most after their tracks ended. Who comes and goes more often than that a second is cut.
+/// Voices that are heard out at most after their tracks ended, of those that still have something to be heard: more than an
+/// SFU forwards at once. Who comes and goes more often than that a second is cut.
 const MOST_LEAVING: usize = 64;
 
 /// One person, whose tracks share a clock.
@@ -121,6 +122,8 @@ pub struct Counters {
     pub pictures: u64,
     /// Pictures that were left out because too many waited.
     pub pictures_left_out: u64,
+    /// Entries that who spoke when lacks, because there were too many.
+    pub speech_left_out: u64,
 }
 
 /// What is left when all bytes are out.
@@ -232,11 +235,15 @@ impl Recording {
 
     /// A track has ended.
     pub fn remove_track(&mut self, now: Time, key: TrackKey) {
-        if let Some(voice) = self.voices.remove(&key) {
-            if self.leaving.len() >= MOST_LEAVING {
-                self.leaving.pop_front();
+        match self.voices.remove(&key) {
+            Some(voice) if voice.voice.has_more() => {
+                if self.leaving.len() >= MOST_LEAVING {
+                    self.leaving.pop_front();
+                }
+                self.leaving.push_back(Leaving { at: now, key, voice });
             }
-            self.leaving.push_back(Leaving { at: now, key, voice });
+            Some(_) => self.speakers.handle_end(key),
+            None => (),
         }
         if let Some(pictures) = &mut self.pictures {
             pictures.remove(now, key);
@@ -316,8 +323,9 @@ impl Recording {
         }
         let duration = STEP * self.mixed as u32;
         let patches = self.writer.finish(duration);
-        let speakers = std::mem::take(&mut self.speakers).write();
-        Finished { duration, patches, speakers, counters: self.counters }
+        let spoken = std::mem::take(&mut self.speakers).write();
+        self.counters.speech_left_out = spoken.left_out;
+        Finished { duration, patches, speakers: spoken.text, counters: self.counters }
     }
 
     fn forget_clocks(&mut self) {

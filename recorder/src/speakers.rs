@@ -12,7 +12,7 @@ const SPEECH: f32 = 2.5e-5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Shorter sounds are a cough or a cup, not speech.
 const SHORTEST: Duration = Duration::from_millis(300);
-/// Most entries: 10 for each minute of an hour and a half. Later ones are left out.
+/// Most entries: a hundred for each minute of an hour and a half. Later ones are counted only.
 const MOST: usize = 10_000;
 
 #[derive(Debug)]
@@ -27,6 +27,16 @@ struct Said {
 pub struct Speakers {
     speaking: BTreeMap<TrackKey, Said>,
     said: Vec<Said>,
+    left_out: u64,
+}
+
+/// Who spoke when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// A WebVTT file (<https://www.w3.org/TR/webvtt1/>).
+    pub text: String,
+    /// Entries that it lacks, because there were too many.
+    pub left_out: u64,
 }
 
 impl Speakers {
@@ -45,14 +55,17 @@ impl Speakers {
     pub fn handle_end(&mut self, track: TrackKey) {
         if let Some(said) = self.speaking.remove(&track)
             && said.end.saturating_sub(said.begin) >= SHORTEST
-            && self.said.len() < MOST
         {
-            self.said.push(said);
+            if self.said.len() < MOST {
+                self.said.push(said);
+            } else {
+                self.left_out += 1;
+            }
         }
     }
 
-    /// Everything so far as a WebVTT file (<https://www.w3.org/TR/webvtt1/>).
-    pub fn write(mut self) -> String {
+    /// Everything so far.
+    pub fn write(mut self) -> Spoken {
         while let Some((track, _)) = self.speaking.first_key_value() {
             self.handle_end(*track);
         }
@@ -65,7 +78,7 @@ impl Speakers {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n{begin} --> {end}\n<v {name}>{name}\n");
         }
-        text
+        Spoken { text, left_out: self.left_out }
     }
 }
 
@@ -92,6 +105,19 @@ mod tests {
         let expected = "WEBVTT\n\n\
             01:00:01.000 --> 01:00:02.980\n<v Anna &lt;host&gt;>Anna &lt;host&gt;\n\n\
             01:00:04.000 --> 01:00:08.980\n<v Ben &amp;>Ben &amp;\n";
-        assert_eq!(speakers.write(), expected);
+        assert_eq!(speakers.write(), Spoken { text: expected.into(), left_out: 0 });
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted() {
+        let mut speakers = Speakers::default();
+        for second in 0..MOST as u64 + 3 {
+            for tenth in 0..5 {
+                speakers.handle_voice(TrackKey(1), "Anna", Duration::from_millis(second * 1000 + tenth * 100), 0.01);
+            }
+            speakers.handle_end(TrackKey(1));
+        }
+        let spoken = speakers.write();
+        assert_eq!((spoken.text.matches("-->").count(), spoken.left_out), (MOST, 3));
     }
 }

@@ -116,6 +116,11 @@ impl Voice {
         self.stream.handle_report(clock, now, ntp, timestamp);
     }
 
+    /// Whether there is something that has not been heard.
+    pub fn has_more(&self) -> bool {
+        self.sounds || !self.decoded.is_empty() || !self.waiting.is_empty()
+    }
+
     /// Forgets what has not been heard, and that what comes next goes on from it.
     fn interrupt(&mut self) {
         self.waiting.clear();

@@ -135,3 +135,21 @@ fn ten_loud_voices_do_not_clip() {
     let others = [225.0, 275.0, 1450.0, 1650.0, 2150.0].map(|hertz| loudness(&sound, hertz, 1.0, 2.0));
     assert!(others.iter().all(|other| *other < 0.01), "{others:?}");
 }
+
+#[test]
+fn who_said_nothing_cuts_nobodys_last_words() {
+    let mut world = World::new(Options::default());
+    world.join(Sender::voice(1, tone(400.0, 0.3)));
+    for silent in 2..200 {
+        world.join(Sender::voice(silent, vec![Bytes::new()]));
+    }
+    world.run_until(3.0);
+    // All at once, as when the connection breaks; who speaks first.
+    for key in 1..200 {
+        world.leave(key);
+    }
+    world.run_until(5.0);
+    let (file, _) = world.finish("last-words");
+    let heard = loudness(&file.sound(), 400.0, 2.3, 2.9);
+    assert!(ABOUT.contains(&(heard / 0.3)), "{heard}");
+}
