@@ -37,8 +37,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// When the server does not say how long a pong may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// From 1900, where NTP counts from, to 1970.
-const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
+/// From 1900, where NTP counts from, to 1970: 70 years, 17 of them leap years.
+const NTP_TO_UNIX: Duration = Duration::from_hours(24 * (70 * 365 + 17));
 
 /// How to get into a call.
 #[derive(Clone)]
@@ -101,7 +101,8 @@ impl Session {
     /// # Errors
     /// If the server cannot be reached or refuses.
     pub async fn join(entrance: &Entrance) -> Result<Self> {
-        let joining = Self::enter(entrance);
+        // Boxed: it is large, and futures that hold it are moved.
+        let joining = Box::pin(Self::enter(entrance));
         let joined = timeout(JOIN_LIMIT, joining).await;
         joined.unwrap_or_else(|_| bail!("no answer within {} s", JOIN_LIMIT.as_secs()))
     }
