@@ -14,6 +14,8 @@
 //! [`Recording`] puts it together. **The drain rule:** after every call of one of its methods, poll until there is
 //! nothing left.
 //!
+//! Files can have VP8, VP9 or AV1; the program records VP8 and does not choose the others yet.
+//!
 //! Around it is what the program `calls-recorder` does: [`session`] joins a call as a hidden participant, [`feed`] gives
 //! a recording what a session tells, and [`record()`] has the clock and the file. Another program can call that too.
 
