@@ -155,8 +155,8 @@ mod tests {
         let (mut budget, round_trip) = (Budget::new(Time::ZERO), Some(Duration::from_millis(300)));
         assert!(budget.spend(Time::ZERO, 0, (7, 100), round_trip));
         assert!(budget.spend(Time::from_millis(100), 0, (8, 100), round_trip), "another packet");
-        assert!(!budget.spend(Time::from_millis(200), 0, (7, 100), round_trip));
-        assert!(budget.spend(Time::from_millis(300), 0, (7, 100), round_trip));
+        assert!(!budget.spend(Time::from_millis(140), 0, (7, 100), round_trip));
+        assert!(budget.spend(Time::from_millis(150), 0, (7, 100), round_trip));
     }
 
     #[test]

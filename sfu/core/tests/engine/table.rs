@@ -25,8 +25,8 @@ pub struct Row {
     lost: usize,
     /// Of all who were looked at.
     freezes: Vec<Duration>,
-    /// How long it took the former layer to be back. `None` if that is not to be.
-    back: Option<Option<Duration>>,
+    /// How long it took the former layer to be back, if it came back.
+    back: Option<Duration>,
 }
 
 impl Row {
@@ -44,9 +44,9 @@ impl Row {
         }
     }
 
-    /// The former layer was to be back.
+    /// With how long it took the former layer to be back.
     pub fn back(self, after: Option<Duration>) -> Self {
-        Self { back: Some(after), ..self }
+        Self { back: after, ..self }
     }
 
     /// How long pictures stood still, all together.
@@ -58,11 +58,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, link, used, waited, lost, freezes, back } = self;
-        let back = match back {
-            Some(Some(after)) => format!("{} ms", after.as_millis()),
-            Some(None) => "never".to_owned(),
-            None => "-".to_owned(),
-        };
+        let back = back.map_or_else(|| "-".to_owned(), |after| format!("{} ms", after.as_millis()));
         write!(
             f,
             "{name:<42} link {:>5} kb/s  used {:>5} kb/s  waited at most {:>3} ms  lost {lost:>4}  {:>2} freezes of {:>5} ms  back after {back:>7}",
