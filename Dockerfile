@@ -18,6 +18,8 @@ COPY web .
 RUN npm run build
 
 FROM rust:1.95.0-bookworm AS build
+# For libopus, which recordings are mixed with.
+RUN apt-get update && apt-get install --yes --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 # The toolchain that is in this image, without the components that rust-toolchain.toml asks for development.
 ENV RUSTUP_TOOLCHAIN=1.95.0
 # The page that is built already; without it, calls-sfu's build script would want Node.

@@ -34,6 +34,7 @@ pub mod timeline;
 pub mod voices;
 pub mod webm;
 
+pub use calls_client::signal::ApiKey;
 pub use record::{End, Job, Progress, Recorded, record};
 pub use recording::{
     AddTrackError, Counters, Event, Finished, Kind, OpenError, Options, ParticipantKey, Recording, Track,

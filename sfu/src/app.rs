@@ -23,12 +23,15 @@ pub struct App {
     pub control: ControlHandle,
     pub config: watch::Receiver<SfuConfig>,
     pub metrics: Metrics,
+    /// Whether calls can be recorded here.
+    pub records: bool,
 }
 
 /// Everything people and their clients ask for.
 pub fn router(app: App) -> Router {
     let router = Router::new()
         .merge(livekit::http::routes())
+        .merge(livekit::egress::routes())
         .merge(page::routes())
         .with_state(app)
         .layer(middleware::from_fn(allow_any_origin));

@@ -60,6 +60,27 @@ pub struct ServeArgs {
     #[arg(long, value_name = "IP", conflicts_with = "config", help_heading = "Development")]
     pub node_ip: Vec<Ipv4Addr>,
 
+    /// Folder for recordings in development; made when the first one starts.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "recordings",
+        conflicts_with = "config",
+        help_heading = "Development"
+    )]
+    pub recordings: PathBuf,
+
+    /// Longest recording in development, in minutes.
+    #[arg(
+        long,
+        value_name = "MINUTES",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with = "config",
+        help_heading = "Development"
+    )]
+    pub max_recording_minutes: u32,
+
     /// UDP port of the media, for everybody.
     #[arg(
         long,
@@ -177,7 +198,13 @@ mod tests {
     #[test]
     fn what_is_for_development_alone_is_refused_in_a_cluster() {
         let cluster = ["calls-sfu", "serve", "--config", "f", "--keys", "k", "--tls", "t"];
-        for flag in [["--bind", "10.0.0.1"], ["--port", "80"], ["--key", "a:b"], ["--node-ip", "10.0.0.1"]] {
+        for flag in [
+            ["--bind", "10.0.0.1"],
+            ["--port", "80"],
+            ["--key", "a:b"],
+            ["--node-ip", "10.0.0.1"],
+            ["--recordings", "f"],
+        ] {
             let parsed = Cli::try_parse_from(cluster.iter().chain(&flag));
             assert!(parsed.is_err(), "{flag:?} would do nothing");
             assert!(Cli::try_parse_from(["calls-sfu", "serve", "--dev"].iter().chain(&flag)).is_ok(), "{flag:?}");

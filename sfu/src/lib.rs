@@ -18,6 +18,7 @@ pub mod livekit;
 pub mod metrics;
 mod page;
 pub mod program;
+pub mod recordings;
 pub mod serve;
 pub mod tls;
 pub mod turned_away;

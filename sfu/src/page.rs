@@ -1,6 +1,7 @@
 //! The page: its files, and the tokens it asks for.
 
 mod files;
+mod recording;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub fn routes() -> Router<App> {
         .route("/c/{call}", get(index))
         .route("/page/config", get(config))
         .route("/page/token", post(give_token))
+        .route("/page/recording", get(recording::show).post(recording::start).delete(recording::stop))
         .route("/{*path}", get(file))
 }
 
@@ -59,6 +61,8 @@ async fn file(State(app): State<App>, Path(path): Path<String>, request: HeaderM
 struct PageConfig {
     access: &'static str,
     version: &'static str,
+    /// Whether hosts may record here.
+    records: bool,
 }
 
 async fn config(State(app): State<App>) -> Json<PageConfig> {
@@ -66,7 +70,7 @@ async fn config(State(app): State<App>) -> Json<PageConfig> {
         PageAccess::Open => "open",
         PageAccess::Token => "token",
     };
-    Json(PageConfig { access, version: env!("CARGO_PKG_VERSION") })
+    Json(PageConfig { access, version: env!("CARGO_PKG_VERSION"), records: app.records })
 }
 
 /// A person's wish to join from the page.

@@ -13,7 +13,7 @@ use fleet::config::{PageAccess, PageConfig, SfuConfig};
 use sfu_core::transport::certificate::Certificate;
 use sfu_core::transport::dtls::DtlsIdentity;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tower::Service as _;
 
@@ -25,6 +25,8 @@ use crate::control::{self, ControlHandle};
 use crate::fleet_api::{self, FleetHandle, RunningCalls};
 use crate::keys::{Keys, Secret};
 use crate::metrics::Metrics;
+use crate::recordings::Recorders;
+use crate::recordings::in_process::{self, InProcess};
 use crate::worker::{self, StunAnswer, Workers};
 use crate::{admit, config, health, tls};
 
@@ -67,7 +69,9 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     let page = PageConfig { enabled: true, access: PageAccess::Open };
     let config = watch::Sender::new(SfuConfig { page, ..SfuConfig::default() });
     let (advertised_sender, advertised) = watch::channel(advertised);
-    let core = start(&args, Keys::new(keys), config.subscribe(), advertised).await?;
+    let (work, wanted) = mpsc::channel(in_process::WORK);
+    let recorders = Recorders { work, limit: Duration::from_mins(args.max_recording_minutes.into()) };
+    let core = start(&args, Keys::new(keys), config.subscribe(), advertised, Some(recorders)).await?;
 
     let page = format!("http://{}", reachable(http.local_addr()?));
     println!("Calls are served at {page}");
@@ -77,6 +81,7 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
     let key = core.app.keys.signing().map_or_else(String::new, |(key, _)| key);
     // The well-known one is no secret.
     let secret = if args.api_keys.is_empty() { ", secret secret" } else { "" };
+    println!("  Recordings are written to {}.", args.recordings.display());
     println!("  LiveKit clients: {}, API key {key}{secret}. Press Ctrl-C to stop.", page.replace("http", "ws"));
 
     if let Some(warning) = well_known_key_warning(&args) {
@@ -85,7 +90,17 @@ async fn serve_dev(args: ServeArgs) -> Result<()> {
 
     let router = app::router(core.app.clone()).merge(health::routes(core.status.clone(), core.metrics.clone()));
     let server = tokio::spawn(axum::serve(http, router).into_future());
+    let recorder = InProcess {
+        folder: args.recordings.clone(),
+        url: page.replace("http", "ws"),
+        keys: core.app.keys.clone(),
+        control: core.control.clone(),
+    };
+    let (end_recordings, end) = oneshot::channel();
+    let recorder = tokio::spawn(recorder.run(wanted, end));
     stop_signal().await?;
+    let _ = end_recordings.send(());
+    let _ = recorder.await;
     drain(&core, DEV_DRAIN).await;
     server.abort();
     core.workers.stop();
@@ -106,7 +121,7 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let config = watch::Sender::new(config::read(file)?);
     let server_tls = Arc::new(fleet::tls::Reloading::open(tls_folder, fleet::tls::TlsFiles::server_config)?);
     let (advertised_sender, advertised) = watch::channel(Advertised::default());
-    let mut core = start(&args, keys.clone(), config.subscribe(), advertised).await?;
+    let mut core = start(&args, keys.clone(), config.subscribe(), advertised, None).await?;
 
     let (_, unused) = mpsc::channel(1);
     let resolver = Resolver {
@@ -128,7 +143,7 @@ async fn serve_cluster(args: ServeArgs) -> Result<()> {
     let handle =
         FleetHandle::new(core.status.clone(), Arc::clone(&core.running), admit, move |asked| control.ask(asked));
     let router = app::router(core.app.clone()).merge(fleet_api::router(handle));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = oneshot::channel::<()>();
     let front = tokio::spawn(tls::serve(https, server_tls, router, async {
         let _ = stopped.await;
     }));
@@ -159,6 +174,7 @@ async fn start(
     keys: Keys,
     config: watch::Receiver<SfuConfig>,
     advertised: watch::Receiver<Advertised>,
+    recorders: Option<Recorders>,
 ) -> Result<Core> {
     let clock = Clock::start();
     let every = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -194,6 +210,7 @@ async fn start(
     let running = Arc::<RunningCalls>::default();
     let media = control::Media { workers: workers.handles().to_vec(), steering };
     let context = control::Context::new(clock, media, identity, keys.clone(), advertised, name, metrics.clone());
+    let records = recorders.is_some();
     let parts = control::Parts {
         context,
         config: config.clone(),
@@ -201,9 +218,10 @@ async fn start(
         running: Arc::clone(&running),
         status: status_sender,
         people_per_worker: args.people_per_worker as usize,
+        recorders,
     };
     let control = control::start(parts).context("failed to start the control thread")?;
-    let app = App { keys, control: control.clone(), config, metrics: metrics.clone() };
+    let app = App { keys, control: control.clone(), config, metrics: metrics.clone(), records };
     Ok(Core { app, control, status, running, workers, stun_answers, metrics })
 }
 

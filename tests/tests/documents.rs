@@ -30,7 +30,7 @@ const IMPORTS: &[(&str, &str, &[&str])] = &[
     ("fleet", "fleet", &[]),
     ("autoscale", "autoscale", &[]),
     ("sfu-core", "sfu/core", &[]),
-    ("calls-sfu", "sfu", &["sfu-core", "fleet"]),
+    ("calls-sfu", "sfu", &["sfu-core", "fleet", "calls-recorder"]),
     ("calls-director", "director", &["fleet"]),
     ("calls-operator", "operator", &["fleet", "autoscale"]),
     ("calls-client", "client", &[]),

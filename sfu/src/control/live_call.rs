@@ -22,7 +22,7 @@ use sfu_core::time::Time;
 use self::regular::{Due, Told};
 use super::registry::Registry;
 use super::throttle::Throttle;
-use super::{Attachment, Context, JoinOutcome, JoinRefused, Joined, News};
+use super::{Attachment, Context, JoinOutcome, JoinRefused, Joined, News, RELIABLE};
 use crate::clock::unix_now_ms;
 use crate::livekit::join::Join;
 use crate::livekit::session::{Asked, Place, Reconciled, Scope, Session};
@@ -446,6 +446,17 @@ impl LiveCall {
             {
                 let call = &self.call.name;
                 tracing::warn!(call, participant = %receiver.0, n, "receivers are too slow for reliable data");
+            }
+        }
+    }
+
+    /// Sends a message of the server's own to some of those who are here.
+    pub fn tell(&mut self, context: &mut Context, topic: &str, text: &str, whom: impl Fn(&Participant) -> bool) {
+        let packet = data::of_the_server(topic, text);
+        for person in self.call.participants().filter(|person| whom(person)) {
+            if let Some(session) = self.sessions.get_mut(&person.id) {
+                // Who is that far behind misses it, as it would anybody's message.
+                session.data_transport().send(context, RELIABLE, &packet);
             }
         }
     }

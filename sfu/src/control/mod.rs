@@ -31,6 +31,7 @@ pub use transport::{DATA_TRACK, Delivery, LOSSY, News, RELIABLE, Transport};
 use crate::fleet_api::Asked;
 use crate::livekit::join::Join;
 use crate::livekit::session::Responses;
+use crate::recordings::{Ask, Filter, Recording, Refused, Which, Wish};
 
 /// Requests that may wait for the control thread; senders wait when it is full, so that a flood of one client's
 /// messages slows that client's websocket and nobody's media.
@@ -112,6 +113,8 @@ pub enum Request {
     Detached {
         attachment: Attachment,
     },
+    /// About recordings.
+    Recordings(Box<Ask>),
     /// Leave, or stay after all.
     Asked(Asked),
     /// The process is to end within this time. Everybody is sent elsewhere at once, or, if calls are leaving one by one
@@ -142,6 +145,32 @@ impl ControlHandle {
 
     pub async fn detached(&self, attachment: Attachment) {
         let _ = self.requests.send(Request::Detached { attachment }).await;
+    }
+
+    /// Starts a recording.
+    pub async fn start_recording(&self, wish: Wish) -> Result<Recording, Refused> {
+        self.recordings(|reply| Ask::Start { wish, reply }).await.unwrap_or(Err(Refused::Ending))
+    }
+
+    /// Has a recording end.
+    pub async fn stop_recording(&self, which: Which) -> Result<Recording, Refused> {
+        self.recordings(|reply| Ask::Stop { which, reply }).await.unwrap_or(Err(Refused::Ending))
+    }
+
+    pub async fn list_recordings(&self, filter: Filter) -> Vec<Recording> {
+        self.recordings(|reply| Ask::List { filter, reply }).await.unwrap_or_default()
+    }
+
+    /// A recorder tells how it goes.
+    pub async fn recorder_tells(&self, ask: Ask) {
+        let _ = self.requests.send(Request::Recordings(Box::new(ask))).await;
+    }
+
+    /// `None` when the control thread has ended.
+    async fn recordings<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Recordings(Box::new(ask(reply)))).await.ok()?;
+        answer.await.ok()
     }
 
     /// Has the SFU leave, or stay after all; soon.

@@ -2,6 +2,7 @@
 
 mod contain;
 mod leaving;
+mod recordings;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -20,7 +21,7 @@ use sfu_core::engine::Panics;
 use sfu_core::engine::command::Command;
 use sfu_core::engine::event::Event;
 use sfu_core::time::Time;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use self::contain::Suspect;
@@ -34,6 +35,7 @@ use crate::fleet_api::RunningCalls;
 use crate::livekit::join::Join;
 use crate::livekit::session::Responses;
 use crate::program::EndsTheProcess;
+use crate::recordings::{Book, Recorders};
 use crate::turned_away::TurnedAway;
 use crate::worker::{WorkerEvent, WorkerReport};
 
@@ -54,6 +56,8 @@ pub struct Parts {
     pub status: watch::Sender<SfuStatus>,
     /// Most people of one call on one media thread, while others have fewer.
     pub people_per_worker: usize,
+    /// `None` where nobody records.
+    pub recorders: Option<Recorders>,
 }
 
 /// Starts the thread. It ends when every handle is gone.
@@ -82,6 +86,10 @@ struct Control {
     drain: Option<Drain>,
     turned_away: TurnedAway,
     panics: Panics,
+    recorders: Option<Recorders>,
+    book: Book,
+    /// How running recordings are told to end.
+    stops: BTreeMap<String, oneshot::Sender<()>>,
     /// When time passed for transports last, and when it passes for calls next.
     ticked: Time,
     next_calls: Time,
@@ -89,7 +97,8 @@ struct Control {
 
 impl Control {
     fn new(parts: Parts) -> Self {
-        let Parts { context, config, worker_events, running, status, people_per_worker } = parts;
+        let Parts { context, config, worker_events, running, status, people_per_worker, recorders } = parts;
+        let limit = recorders.as_ref().map_or(Duration::ZERO, |recorders| recorders.limit);
         let spread = Spread::new(context.workers.len(), people_per_worker);
         let mut control = Self {
             context,
@@ -104,6 +113,9 @@ impl Control {
             drain: None,
             turned_away: TurnedAway::default(),
             panics: Panics::default(),
+            recorders,
+            book: Book::new(limit),
+            stops: BTreeMap::new(),
             ticked: Time::ZERO,
             next_calls: Time::ZERO,
         };
@@ -187,6 +199,7 @@ impl Control {
                 let suspect = Suspect::Participant(attachment.participant.clone());
                 self.contain(&suspect, |control| control.detached(&attachment));
             }
+            Request::Recordings(ask) => self.recordings(*ask),
             Request::Asked(asked) => self.asked(asked),
             Request::Stop { within } => self.stop(within),
         }
@@ -372,6 +385,7 @@ impl Control {
                 call.tick(&mut self.context, &mut self.registry, now);
             }
             self.send_due_away();
+            self.remind_of_limits();
         }
         self.context.steering.apply(now);
     }

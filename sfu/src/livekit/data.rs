@@ -43,6 +43,17 @@ impl Dropped {
     }
 }
 
+/// A packet of the server's own to one client: text with a topic, from nobody.
+pub fn of_the_server(topic: &str, text: &str) -> Vec<u8> {
+    let user = proto::UserPacket {
+        payload: text.as_bytes().to_vec(),
+        topic: Some(topic.to_owned()),
+        ..proto::UserPacket::default()
+    };
+    // Reliable is the default kind, which old clients read.
+    proto::DataPacket { value: Some(Value::User(user)), ..proto::DataPacket::default() }.encode_to_vec()
+}
+
 /// Decides what becomes of a packet `sender` sent on the channel `label`. `last_sequence` is the highest number of its
 /// reliable packets so far: after a resume the client repeats what may have been lost.
 pub fn relay(

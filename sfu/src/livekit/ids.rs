@@ -22,6 +22,11 @@ pub fn participant() -> ParticipantId {
     ParticipantId(format!("PA_{}", random(RANDOM_CHARACTERS)))
 }
 
+/// Of a recording.
+pub fn egress() -> String {
+    format!("EG_{}", random(RANDOM_CHARACTERS))
+}
+
 /// Track ids tell kind and source in two letters, as LiveKit's do.
 pub fn track(kind: MediaKind, source: TrackSource) -> TrackId {
     let kind = match kind {

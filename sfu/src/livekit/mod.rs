@@ -2,10 +2,12 @@
 //!
 //! [`http`] takes the request and verifies its token, [`join`] reads what the client wants, [`socket`] carries
 //! messages in the [`frame`]s the client chose, [`session`] is one participant's connection: it negotiates and
-//! translates between LiveKit's messages and the call. `../control` owns the sessions.
+//! translates between LiveKit's messages and the call. `../control` owns the sessions. [`egress`] is the part of LiveKit's
+//! server API that is about recordings.
 
 pub mod convert;
 pub mod data;
+pub mod egress;
 pub mod frame;
 pub mod http;
 pub mod ids;
@@ -13,6 +15,7 @@ pub mod join;
 pub mod session;
 pub mod socket;
 pub mod token;
+mod twirp;
 
 /// Newest version of the signalling protocol this server speaks.
 pub const PROTOCOL_VERSION: i32 = 17;

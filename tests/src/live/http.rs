@@ -23,20 +23,30 @@ impl Answer {
 }
 
 pub async fn get(server: SocketAddr, path: &str) -> Answer {
-    ask(server, path, "").await
+    ask(server, "GET", path, "", &[]).await
+}
+
+/// A request with a token, and a body of this type if it is not empty.
+pub async fn request(server: SocketAddr, method: &str, path: &str, token: &str, (kind, body): (&str, &[u8])) -> Answer {
+    let headers = format!(
+        "Authorization: Bearer {token}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n",
+        body.len()
+    );
+    ask(server, method, path, &headers, body).await
 }
 
 /// Asks to open a websocket; the answer is what counts.
 pub async fn upgrade(server: SocketAddr, path: &str) -> Answer {
     let headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    ask(server, path, headers).await
+    ask(server, "GET", path, headers, &[]).await
 }
 
-async fn ask(server: SocketAddr, path: &str, headers: &str) -> Answer {
+async fn ask(server: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let asking = async {
         let mut stream = TcpStream::connect(server).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n").as_bytes()).await?;
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n").as_bytes()).await?;
+        stream.write_all(body).await?;
         read(BufReader::new(stream)).await
     };
     timeout(LIMIT, asking).await.expect("an answer in time").expect("an answer")

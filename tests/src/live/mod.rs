@@ -12,7 +12,7 @@ mod server;
 
 pub use calls_client::peer::{LOSSY, RELIABLE, Reach};
 pub use calls_client::signal::Frames;
-pub use http::{Answer, get, upgrade};
+pub use http::{Answer, get, request, upgrade};
 pub use join::{Join, Mode};
 pub use person::{Person, packet};
 pub use seen::{Heard, Payloads, Seen, frame, user_payloads};

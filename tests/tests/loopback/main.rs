@@ -12,6 +12,7 @@ mod leaving;
 mod load;
 mod media;
 mod participants;
+mod recordings;
 mod resume;
 mod secrets;
 mod simulate;

@@ -107,6 +107,7 @@ mod tests {
             running: RunningCalls::default().into(),
             status: watch::Sender::new(status),
             people_per_worker: 250,
+            recorders: None,
         })
     }
 
