@@ -4,6 +4,8 @@ export interface PageConfig {
   /** `open`: anybody who can load the page joins by name. `token`: a link with an invitation is needed. */
   access: 'open' | 'token';
   version: string;
+  /** Whether hosts may record their calls here. */
+  records: boolean;
 }
 
 export interface TokenRequest {
@@ -31,7 +33,8 @@ export async function fetchConfig(signal?: AbortSignal): Promise<PageConfig> {
   const answer = await ask('/page/config', signal === undefined ? {} : { signal });
   const config = (await json(answer)) as Partial<PageConfig> | undefined;
   if (!answer.ok || config === undefined) throw new Unreachable(`the server answered ${answer.status}`);
-  return { access: config.access === 'open' ? 'open' : 'token', version: String(config.version ?? '') };
+  const access = config.access === 'open' ? 'open' : 'token';
+  return { access, version: String(config.version ?? ''), records: config.records === true };
 }
 
 /** A token to join one call with. @throws {Refused | Unreachable} */
@@ -43,6 +46,20 @@ export async function fetchToken(request: TokenRequest): Promise<string> {
   });
   const body = (await json(answer)) as { token?: unknown; error?: unknown } | undefined;
   if (answer.ok && typeof body?.token === 'string') return body.token;
+  if (typeof body?.error === 'string' && body.error !== '') throw new Refused(body.error);
+  throw new Unreachable(`the server answered ${answer.status}`);
+}
+
+/**
+ * Whether a recording that the host started runs or starts; with `on`, starts or stops one.
+ *
+ * @throws {Refused | Unreachable}
+ */
+export async function hostRecording(token: string, on?: boolean): Promise<boolean> {
+  const method = on === undefined ? 'GET' : on ? 'POST' : 'DELETE';
+  const answer = await ask('/page/recording', { method, headers: { authorization: `Bearer ${token}` } });
+  const body = (await json(answer)) as { recording?: unknown; error?: unknown } | undefined;
+  if (answer.ok && typeof body?.recording === 'boolean') return body.recording;
   if (typeof body?.error === 'string' && body.error !== '') throw new Refused(body.error);
   throw new Unreachable(`the server answered ${answer.status}`);
 }

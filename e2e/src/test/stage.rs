@@ -80,6 +80,10 @@ pub struct TestNamespace<'a> {
     kubectl: &'a Kubectl,
 }
 
+fn recordings(paths: &Paths) -> PathBuf {
+    paths.build_logs().join("dev-recordings")
+}
+
 /// Where the browser driver lies.
 pub fn driver_folder(paths: &Paths) -> PathBuf {
     paths.repository().join("e2e/browser")
@@ -94,6 +98,7 @@ impl Stage {
         for (flag, port) in DEV_PORTS {
             command.args([flag, &port.to_string()]);
         }
+        command.arg("--recordings").arg(recordings(paths));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, DEV_PORTS[0].1));
         let server = DevServer { processes: Processes::new(&paths.build_logs().join("dev")), command, address };
         progress.step("Starting a development server", |_| {
@@ -153,6 +158,11 @@ impl Stage {
     /// The program that records calls.
     pub fn recorder(&self) -> Result<PathBuf> {
         Ok(std::env::current_exe()?.with_file_name(RECORDER))
+    }
+
+    /// Where the development server writes recordings.
+    pub fn recordings(&self) -> PathBuf {
+        recordings(&self.paths)
     }
 
     /// An empty folder of this test.

@@ -1,12 +1,14 @@
 //! Recordings of calls that people hold in real browsers: files that play, in a browser and elsewhere.
 
-use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::bench::network::measure::Participant;
 use crate::browser::{Kind, LaunchOptions, Person, Visitor};
@@ -14,12 +16,15 @@ use crate::recorder::{Recorded, Recorder};
 use crate::test::{Ring, Stage, Test};
 
 /// The tests of this file.
-pub const TESTS: &[Test] = &[Test {
-    name: "a_call_is_recorded_to_one_file_that_plays_in_dev",
-    ring: Ring::Dev,
-    slow: false,
-    run: a_call_is_recorded_to_one_file_that_plays,
-}];
+pub const TESTS: &[Test] = &[
+    Test {
+        name: "a_call_is_recorded_to_one_file_that_plays_in_dev",
+        ring: Ring::Dev,
+        slow: false,
+        run: a_call_is_recorded_to_one_file_that_plays,
+    },
+    Test { name: "the_host_records_from_the_page_in_dev", ring: Ring::Dev, slow: false, run: the_host_records },
+];
 
 /// For something to reach somebody on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -73,6 +78,58 @@ fn a_call_is_recorded_to_one_file_that_plays(stage: &Stage) -> Result<()> {
         Ok(browser.close().await?)
     })
 }
+
+fn the_host_records(stage: &Stage) -> Result<()> {
+    let (driver, call) = (stage.browsers()?, stage.call_name());
+    let link = format!("{}/c/{call}", stage.page());
+    let (ada, bo) = (Visitor::new("Ada", 440), Visitor::new("Bo", 880));
+    stage.block_on(async {
+        let browser = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+        let (ada, bo) = (browser.join(&link, &ada).await?, browser.join(&link, &bo).await?);
+        ada.hear("Bo", 880, SOON).await?;
+        bo.hear("Ada", 440, SOON).await?;
+        ensure!(bo.evaluate(BUTTON).await? == Value::Null, "who is not the host has a button to record");
+        ensure!(ada.evaluate(BUTTON).await? == "Record the call", "the host has none");
+
+        ada.evaluate(&format!("{PRESS}(true)")).await?;
+        bo.wait_text("This call is being recorded", SOON).await?;
+        ada.wait_text("This call is being recorded", SOON).await?;
+        ada.share().await?;
+        bo.see_advance(10, SOON).await?;
+        ada.stop_sharing().await?;
+        bo.wait_no_share(SOON).await?;
+        // Whoever comes later is told as well.
+        let cy = browser.join(&link, &Visitor::new("Cy", 1320)).await?;
+        cy.wait_text("This call is being recorded", SOON).await?;
+
+        ada.evaluate(&format!("{PRESS}(false)")).await?;
+        ada.wait_text("The recording is finished", SOON).await?;
+        for person in [&ada, &bo, &cy] {
+            person.evaluate(UNRECORDED).await.context("the call is said to be recorded still")?;
+        }
+        let is_of_call = |name: &str| name.starts_with(&call) && Path::new(name).extension() == Some("webm".as_ref());
+        let files = fs::read_dir(stage.recordings())?.collect::<io::Result<Vec<_>>>()?;
+        let mut files = files.into_iter().filter(|file| file.file_name().to_str().is_some_and(is_of_call));
+        let (file, more) = (files.next().context("there is no file")?, files.next());
+        ensure!(more.is_none(), "there is more than one file");
+        let recorded = Recorded { file: file.path() };
+        ensure!(recorded.duration()?.is_some(), "the file is not finished");
+        looks_and_sounds_right(&recorded)?;
+        Ok(browser.close().await?)
+    })
+}
+
+/// What the button for recordings says, if there is one.
+const BUTTON: &str = "document.querySelector('[data-action=record]')?.getAttribute('aria-label') ?? null";
+/// Presses it, and waits until it says that it is (`true`) or is not (`false`) recorded.
+const PRESS: &str = "(async (recorded) => {
+    const button = () => document.querySelector('[data-action=record]');
+    button().click();
+    while ((button().dataset.active === 'true') !== recorded) await new Promise((done) => setTimeout(done, 50));
+})";
+const UNRECORDED: &str = "(async () => {
+    while (document.querySelector('[data-banner=recording]')) await new Promise((done) => setTimeout(done, 50));
+})()";
 
 /// Both voices are in it, nothing else, and the screen for as long as it was shared.
 fn looks_and_sounds_right(recorded: &Recorded) -> Result<()> {

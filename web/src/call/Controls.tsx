@@ -12,11 +12,14 @@ interface Props {
   handRaised: boolean;
   panel: PanelName | undefined;
   unread: number;
+  /** Whether this person records the call; `undefined` for who may not. */
+  recording: boolean | undefined;
   onMicrophone: () => void;
   onCamera: () => void;
   onShare: () => void;
   onHand: () => void;
   onReact: (emoji: string) => void;
+  onRecord: () => void;
   onPanel: (panel: PanelName) => void;
   onLeave: () => void;
 }
@@ -64,6 +67,16 @@ export function Controls(props: Props) {
         <Icon name="chat" />
         {props.unread > 0 && <span className="count">{props.unread > 9 ? '9+' : props.unread}</span>}
       </Toggle>
+      {props.recording !== undefined && (
+        <Toggle
+          label={props.recording ? 'Stop recording' : 'Record the call'}
+          action="record"
+          active={props.recording}
+          onClick={props.onRecord}
+        >
+          <Icon name={props.recording ? 'recordStop' : 'record'} />
+        </Toggle>
+      )}
       <span className="controls-gap" />
       <button type="button" className="control control-leave" aria-label="Leave" title="Leave" onClick={props.onLeave}>
         <Icon name="leave" />

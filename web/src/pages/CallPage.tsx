@@ -6,13 +6,13 @@ import { identityForThisTab, rememberedPerson, rememberPerson } from '../person'
 import { endProblem, joinProblem, type Problem } from '../problems';
 import { callPath } from '../route';
 import type { PageConfig } from '../server';
-import { joinCall, type OwnMedia } from '../session/join';
+import { joinCall, type JoinedCall, type OwnMedia } from '../session/join';
 import { Message } from '../ui/Card';
 import { InCall } from './InCall';
 
 type State =
   | { at: 'lobby'; joining: boolean; problem: Problem | undefined }
-  | { at: 'call'; room: Room; media: OwnMedia }
+  | { at: 'call'; joined: JoinedCall; media: OwnMedia }
   | { at: 'end'; problem: Problem | undefined };
 
 interface Props {
@@ -40,13 +40,14 @@ export function CallPage({ call, invite, config }: Props) {
     rememberPerson(remembered);
     try {
       identity.current ??= identityForThisTab(person.identity);
-      const room = await joinCall({ call, name: choice.name, identity: await identity.current, invite });
+      const joined = await joinCall({ call, name: choice.name, identity: await identity.current, invite });
+      const { room } = joined;
       room.once(RoomEvent.Disconnected, (reason?: DisconnectReason) => {
         stopTracks(choice.media);
         setState({ at: 'end', problem: endProblem(reason ?? DisconnectReason.UNKNOWN_REASON) });
       });
       hangUp.holds(choice.media, room);
-      setState({ at: 'call', room, media: choice.media });
+      setState({ at: 'call', joined, media: choice.media });
     } catch (error) {
       console.warn('joining failed', error);
       setState({ at: 'lobby', joining: false, problem: joinProblem(error) });
@@ -78,7 +79,7 @@ export function CallPage({ call, invite, config }: Props) {
         />
       );
     case 'call':
-      return <InCall call={call} link={link} room={state.room} media={state.media} />;
+      return <InCall call={call} link={link} joined={state.joined} media={state.media} records={config.records} />;
     case 'end':
       return (
         <Message

@@ -11,11 +11,13 @@ import { Header } from '../call/Header';
 import { PeoplePanel } from '../call/PeoplePanel';
 import { SettingsPanel } from '../call/SettingsPanel';
 import { Stage } from '../call/Stage';
+import { isHost } from '../call/person';
 import { deviceProblem, isCancelled, type DeviceKind } from '../problems';
 import { useChat } from '../session/chat';
 import { HAND_ATTRIBUTE, handRaisedAt, useOwnHand } from '../session/hands';
-import { type OwnMedia, publishOwn } from '../session/join';
+import { type JoinedCall, type OwnMedia, publishOwn } from '../session/join';
 import { useReactions } from '../session/reactions';
+import { useRecording } from '../session/recording';
 import { startSharing, stopSharing } from '../session/share';
 import { useShortcuts } from '../session/shortcuts';
 import { useAnnounce } from '../ui/announce';
@@ -24,8 +26,10 @@ import { Notices, useNotices } from '../ui/Notices';
 interface Props {
   call: string;
   link: string;
-  room: Room;
+  joined: JoinedCall;
   media: OwnMedia;
+  /** Whether the server records calls. */
+  records: boolean;
 }
 
 export type PanelName = 'chat' | 'people' | 'settings';
@@ -48,13 +52,13 @@ const PARTICIPANT_EVENTS = [
 
 export function InCall(props: Props) {
   return (
-    <RoomContext value={props.room}>
+    <RoomContext value={props.joined.room}>
       <CallSurface {...props} />
     </RoomContext>
   );
 }
 
-function CallSurface({ call, link, room, media }: Props) {
+function CallSurface({ call, link, joined: { room, token }, media, records }: Props) {
   const announce = useAnnounce();
   const { notices, notify, dismiss } = useNotices();
   const [panel, setPanel] = useState<PanelName | undefined>();
@@ -87,6 +91,9 @@ function CallSurface({ call, link, room, media }: Props) {
     room,
     useCallback(() => notify('Your hand could not be raised or lowered: wait a moment, then try again.'), [notify]),
   );
+
+  const mayRecord = records && isHost(room.localParticipant);
+  const { recording, toggle: toggleRecording } = useRecording(room, token, mayRecord, notify);
 
   const openPanel = (name: PanelName) => {
     if (name === 'chat') setUnread(0);
@@ -122,6 +129,7 @@ function CallSurface({ call, link, room, media }: Props) {
     hand: hand.toggle,
     chat: () => openPanel('chat'),
     people: () => openPanel('people'),
+    record: () => mayRecord && toggleRecording(),
   });
   useEffect(() => {
     const close = (event: KeyboardEvent) => {
@@ -156,11 +164,13 @@ function CallSurface({ call, link, room, media }: Props) {
         handRaised={handRaisedAt(room.localParticipant) !== undefined}
         panel={panel}
         unread={unread}
+        recording={mayRecord ? recording : undefined}
         onMicrophone={toggleMicrophone}
         onCamera={toggleCamera}
         onShare={toggleShare}
         onHand={hand.toggle}
         onReact={react}
+        onRecord={toggleRecording}
         onPanel={openPanel}
         onLeave={() => void room.disconnect()}
       />

@@ -17,6 +17,12 @@ export interface OwnMedia {
   camera: LocalVideoTrack | undefined;
 }
 
+/** A call somebody is in, and the token that says so. */
+export interface JoinedCall {
+  room: Room;
+  token: string;
+}
+
 /**
  * Joins a call and resolves once media is connected.
  *
@@ -24,7 +30,7 @@ export interface OwnMedia {
  *
  * @throws {Refused | Unreachable | ConnectionError | NoMediaPath}
  */
-export async function joinCall(request: TokenRequest): Promise<Room> {
+export async function joinCall(request: TokenRequest): Promise<JoinedCall> {
   const token = await fetchToken(request);
   const room = new Room({ adaptiveStream: true, dynacast: true });
   logConnections(room);
@@ -43,7 +49,7 @@ export async function joinCall(request: TokenRequest): Promise<Room> {
   });
   try {
     await Promise.race([room.connect(window.location.origin, token), deadline]);
-    return room;
+    return { room, token };
   } catch (error) {
     await room.disconnect();
     throw error;

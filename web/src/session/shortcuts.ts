@@ -1,9 +1,17 @@
 /** Keys in a call: one letter each, shown in the buttons' tooltips. */
 import { useEffect, useRef } from 'react';
 
-export type Action = 'microphone' | 'camera' | 'share' | 'hand' | 'chat' | 'people';
+export type Action = 'microphone' | 'camera' | 'share' | 'hand' | 'chat' | 'people' | 'record';
 
-const KEYS: Record<string, Action> = { m: 'microphone', v: 'camera', s: 'share', h: 'hand', c: 'chat', p: 'people' };
+const KEYS: Record<string, Action> = {
+  m: 'microphone',
+  v: 'camera',
+  s: 'share',
+  h: 'hand',
+  c: 'chat',
+  p: 'people',
+  r: 'record',
+};
 
 /** The letter of an action, for tooltips and `aria-keyshortcuts`. */
 export function keyOf(action: Action): string {
