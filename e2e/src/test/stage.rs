@@ -160,6 +160,11 @@ impl Stage {
         Ok(std::env::current_exe()?.with_file_name(RECORDER))
     }
 
+    /// Where what Node runs for tests lies, with its packages.
+    pub fn driver_folder(&self) -> PathBuf {
+        driver_folder(&self.paths)
+    }
+
     /// Where the development server writes recordings.
     pub fn recordings(&self) -> PathBuf {
         recordings(&self.paths)

@@ -1,6 +1,6 @@
 //! Recordings of calls that people hold in real browsers: files that play, in a browser and elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::bench::network::measure::Participant;
 use crate::browser::{Kind, LaunchOptions, Person, Visitor};
+use crate::command::{command, output};
 use crate::recorder::{Recorded, Recorder};
 use crate::test::{Ring, Stage, Test};
 
@@ -24,6 +25,7 @@ pub const TESTS: &[Test] = &[
         run: a_call_is_recorded_to_one_file_that_plays,
     },
     Test { name: "the_host_records_from_the_page_in_dev", ring: Ring::Dev, slow: false, run: the_host_records },
+    Test { name: "livekits_server_sdk_records_a_call_in_dev", ring: Ring::Dev, slow: false, run: an_sdk_records },
 ];
 
 /// For something to reach somebody on a busy machine.
@@ -115,6 +117,45 @@ fn the_host_records(stage: &Stage) -> Result<()> {
         let recorded = Recorded { file: file.path() };
         ensure!(recorded.duration()?.is_some(), "the file is not finished");
         looks_and_sounds_right(&recorded)?;
+        Ok(browser.close().await?)
+    })
+}
+
+/// What LiveKit's SDK was answered.
+#[derive(Debug, Deserialize)]
+struct Answered {
+    statuses: [String; 4],
+    /// Whether each that ran was the one that was started.
+    running: Vec<bool>,
+    file: PathBuf,
+    seconds: f64,
+    bytes: u64,
+    /// The code of stopping it again.
+    again: String,
+}
+
+fn an_sdk_records(stage: &Stage) -> Result<()> {
+    let (driver, call, entrance) = (stage.browsers()?, stage.call_name(), stage.entrance());
+    let link = format!("{}/c/{call}", stage.page());
+    stage.block_on(async {
+        let browser = driver.launch(Kind::Chromium, &LaunchOptions::default()).await?;
+        let (ada, bo) = (Visitor::new("Ada", 440), Visitor::new("Bo", 880));
+        let (_ada, bo) = (browser.join(&link, &ada).await?, browser.join(&link, &bo).await?);
+        bo.hear("Ada", 440, SOON).await?;
+        let mut record = command("node", ["egress/record.mjs", stage.page(), &entrance.key, &entrance.secret, &call]);
+        let answered = output(record.current_dir(stage.driver_folder()))?;
+        let answered: Answered = serde_json::from_str(&answered).context(answered)?;
+        let statuses = ["EGRESS_STARTING", "EGRESS_ACTIVE", "EGRESS_ENDING", "EGRESS_COMPLETE"];
+        ensure!(answered.statuses == statuses && answered.running == [true], "{answered:?}");
+        ensure!(answered.again == "failed_precondition", "{answered:?}");
+        let recorded = Recorded { file: stage.recordings().join(&answered.file) };
+        ensure!(fs::metadata(&recorded.file)?.len() == answered.bytes, "{answered:?}");
+        let duration = recorded.duration()?.context("the file is not finished")?;
+        ensure!((duration - answered.seconds).abs() < 0.1, "{duration} s: {answered:?}");
+        for tone in [440, 880] {
+            let loudest = recorded.loudest(tone)?;
+            ensure!(loudest > AUDIBLE, "the voice of {tone} Hz is recorded at {loudest}");
+        }
         Ok(browser.close().await?)
     })
 }
