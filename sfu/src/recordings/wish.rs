@@ -156,7 +156,10 @@ mod tests {
         assert_eq!(named("{publisher_identity}"), Err(NameProblem::UnknownField("publisher_identity".into())));
         assert_eq!(named("{room_name"), Err(NameProblem::UnknownField("room_name".into())));
         assert_eq!(named("a\0b"), Err(NameProblem::Characters));
-        assert_eq!(named(&"x".repeat(200)), Err(NameProblem::TooLong));
+        assert_eq!(named(&"x".repeat(250)).unwrap().len(), 255);
+        for long in ["x".repeat(251), "{room_name}".repeat(3), "x/".repeat(600)] {
+            assert_eq!(named(&long), Err(NameProblem::TooLong), "{long}");
+        }
     }
 
     proptest! {
